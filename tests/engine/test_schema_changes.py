@@ -239,6 +239,34 @@ def test_a_renamed_table_is_one_that_goes_and_one_that_comes(open_databases: Cal
     assert tables["u"] == databases.tables("app.db")["u"]
 
 
+@pytest.mark.parametrize("rows", [0, 10])
+def test_a_renamed_table_keeps_its_indexes(rows: int, open_databases: Callable[..., Databases]) -> None:
+    databases = open_databases(rows=rows)
+    databases.at_source("CREATE UNIQUE INDEX one_a ON t (a)", "CREATE INDEX some_b ON t (b)")
+    databases.move()
+    databases.at_source("ALTER TABLE t RENAME TO u")
+    for _ in range(2):
+        assert databases.move().status is Status.SUCCESS
+        with sqlite3.connect(databases.directory / "copy.db") as copy:
+            found = copy.execute(
+                "SELECT name, tbl_name FROM sqlite_schema WHERE type = 'index' AND name GLOB '*_[ab]'"
+            ).fetchall()
+        copy.close()
+        assert sorted(found) == [("one_a", "u"), ("some_b", "u")]
+
+
+def test_an_index_whose_name_the_app_uses_at_the_destination_is_named(open_databases: Callable[..., Databases]) -> None:
+    databases = open_databases()
+    with sqlite3.connect(databases.directory / "copy.db") as copy:
+        copy.execute("CREATE TABLE own (a)")
+        copy.execute("CREATE INDEX one_a ON own (a)")
+    copy.close()
+    databases.at_source("CREATE UNIQUE INDEX one_a ON t (a)")
+    movement = databases.move()
+    assert movement.status is Status.INCOMPLETE
+    assert "in use by another index of the destination, on the table own. Rename or drop that" in movement.problems[0]
+
+
 def test_a_table_whose_name_changes_in_case_alone_keeps_its_rows(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
     databases.at_source(

@@ -1,17 +1,11 @@
-"""Constraints of streams from other technologies: foreign keys in CREATE TABLE, indexes after the load.
-
-A constraint that the table has already, under any name, is not created again. A constraint that SQLite cannot hold is
-logged and left out.
-"""
+"""Constraints of streams from other technologies as SQLite writes them, and those that a table has already."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import apsw
 
 from pipeline.codec.event_files.constraints import constraints_of
-from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
+from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys, read_indexes
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
@@ -19,7 +13,6 @@ from pipeline.connectors.sqlite.schema.tokens import checks_in
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Violation
 
 
 def foreign_key_clauses(schema: StreamSchema) -> list[str]:
@@ -35,31 +28,13 @@ def _named(key: ForeignKey) -> str:
 
 def index_statements(schema: StreamSchema) -> list[str]:
     """Return the statements that create the stream's indexes."""
-    return [_index_statement(schema.stream, index) for index in constraints_of(schema).indexes]
+    return [index_statement(schema.stream, index) for index in constraints_of(schema).indexes]
 
 
-def _index_statement(stream: StreamName, index: Index) -> str:
+def index_statement(stream: StreamName, index: Index) -> str:
+    """Return the statement that creates an index."""
     unique = "UNIQUE " if index.unique else ""
     return f"CREATE {unique}INDEX {quoted(index_name(stream, index))} ON {quoted(stream)} ({index_terms(index)})"
-
-
-def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Iterator[Violation]:
-    """Create the indexes that the stream's table lacks, and log unsupported constraints. Yields what the rows violate."""
-    stream = schema.stream
-    if not connection.table_exists("main", stream):
-        return
-    constraints = constraints_of(schema)
-    unsupported = unsupported_here(connection, schema)
-    for index in constraints.indexes:
-        if _has_index(connection, stream, index):
-            continue
-        try:
-            connection.execute(_index_statement(stream, index)).fetchall()
-        except apsw.ConstraintError as error:
-            yield Violation(stream, f"the index {index_name(stream, index)} cannot be made: {error}")
-        except apsw.SQLError as error:
-            unsupported.append(UnsupportedConstraint("index", index_name(stream, index), str(error)))
-    warn_unsupported(stream, unsupported)
 
 
 def unsupported_here(connection: apsw.Connection, schema: StreamSchema) -> list[UnsupportedConstraint]:
@@ -72,7 +47,7 @@ def unsupported_here(connection: apsw.Connection, schema: StreamSchema) -> list[
     ]
 
 
-def _has_index(connection: apsw.Connection, table: str, wanted: Index) -> bool:
+def has_index(connection: apsw.Connection, table: str, wanted: Index) -> bool:
     """Whether the table has an index of the same columns, or is in their order itself."""
     terms = [(folded(column.name), column.descending) for column in wanted.columns]
     if terms == [(folded(column.name), False) for column in read_table(connection, table).declared_key]:

@@ -27,11 +27,11 @@ from pipeline.connectors.sqlite.connection import (
     open_reader,
 )
 from pipeline.connectors.sqlite.loading.binding import bind_tagged
-from pipeline.connectors.sqlite.loading.constraints_out import create_constraints
 from pipeline.connectors.sqlite.loading.ensure_table import ensure_table
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
 from pipeline.connectors.sqlite.loading.post_load import (
+    create_constraints,
     create_indexes,
     foreign_key_violations,
     raise_sequence,
@@ -275,10 +275,10 @@ class SqliteDestinationSession:
         for schema in (schema for schema in schemas if schema.stream in streams):
             native = sqlite_native(schema)
             if native:
-                violations += create_indexes(self._connection, schema.stream, native)
+                violations += create_indexes(self._connection, self._managed, schema)
                 raise_sequence(self._connection, schema.stream, native)
             else:
-                violations += create_constraints(self._connection, schema)
+                violations += create_constraints(self._connection, self._managed, schema)
         return violations
 
     @asynccontextmanager

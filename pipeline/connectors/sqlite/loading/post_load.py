@@ -11,16 +11,20 @@ from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.constraints import (
     EXAMPLE_ROWS,
     broken_reference,
+    index_name,
     missing_constraints,
     missing_generated_columns,
+    warn_unsupported,
 )
 from pipeline.connectors.sql.identifiers import quoted
-from pipeline.connectors.sqlite.loading.constraints_out import unsupported_here
+from pipeline.connectors.sqlite.loading.constraints_out import has_index, index_statement, unsupported_here
+from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
 from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table, sequence_of, table_names
 from pipeline.connectors.sqlite.schema.tokens import app_collations_in, stored_columns_in
+from pipeline.domain.constraints import UnsupportedConstraint
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -28,18 +32,17 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
 
 
-def create_indexes(
-    connection: apsw.Connection, stream: StreamName, native: Mapping[str, object]
-) -> Iterator[Violation]:
+def create_indexes(connection: apsw.Connection, managed: ManagedTables, schema: StreamSchema) -> Iterator[Violation]:
     """Create the indexes that the source has and the destination lacks. One that cannot be created is a violation."""
+    stream = schema.stream
     create = create_sql(connection, stream)
-    statements = native.get("indexes")
+    statements = sqlite_native(schema).get("indexes")
     if create is None or not isinstance(statements, list):
         return
     for statement in statements:
         try:
             name, text = check_create_index(statement, stream, create)
-            if not _exists(connection, name):
+            if managed.frees_index(name, stream):
                 connection.execute(text).fetchall()
         except AppCodeError:
             continue  # the inventory names it
@@ -49,9 +52,31 @@ def create_indexes(
             yield Violation(stream, f"the index {str(statement)[:200]!r} cannot be made: {error}")
 
 
-def _exists(connection: apsw.Connection, index: str) -> bool:
-    names = connection.execute("SELECT name FROM sqlite_schema").fetchall()
-    return folded(index) in {folded(str(name)) for (name,) in names}
+def create_constraints(
+    connection: apsw.Connection, managed: ManagedTables, schema: StreamSchema
+) -> Iterator[Violation]:
+    """Create the indexes that a table of another technology lacks, and log unsupported constraints.
+
+    An index that the table has already, under any name, is not created again. Yields what the rows violate.
+    """
+    stream = schema.stream
+    if not connection.table_exists("main", stream):
+        return
+    unsupported = unsupported_here(connection, schema)
+    for index in constraints_of(schema).indexes:
+        name = index_name(stream, index)
+        if has_index(connection, stream, index):
+            continue
+        try:
+            if managed.frees_index(name, stream):
+                connection.execute(index_statement(stream, index)).fetchall()
+        except ConfigurationError as error:
+            yield Violation(stream, str(error))
+        except apsw.ConstraintError as error:
+            yield Violation(stream, f"the index {name} cannot be made: {error}")
+        except apsw.SQLError as error:
+            unsupported.append(UnsupportedConstraint("index", name, str(error)))
+    warn_unsupported(stream, unsupported)
 
 
 def raise_sequence(connection: apsw.Connection, stream: StreamName, native: Mapping[str, object]) -> None:

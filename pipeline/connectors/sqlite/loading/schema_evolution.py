@@ -121,6 +121,39 @@ class ManagedTables:
             if reason is not None:
                 yield Violation(stream, f"the table cannot be changed to what the source declares now: {reason}")
 
+    def frees_index(self, name: str, stream: StreamName) -> bool:
+        """Return whether an index of this name can be made for a stream's table, which may have it already.
+
+        An index that was made here for another table, which has no rows, is dropped: that table is gone at the source or
+        has another name there. ConfigurationError when something else has the name.
+        """
+        held = self._connection.execute(
+            "SELECT type, tbl_name, sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (name,)
+        ).get
+        if held is None:
+            return True
+        kind, table, sql = map(str, held)
+        if kind == "index" and folded(table) == folded(stream):
+            return False
+        other = self._read(StreamName(table)) if kind == "index" else None
+        if other is None or sql not in other.indexes:
+            raise ConfigurationError(
+                f"the index {name} cannot be made: its name is in use by another {kind} of the destination"
+                f"{f', on the table {table}' if kind == 'index' else ''}. Rename or drop that"
+            )
+        if self._is_empty(table):
+            self._connection.execute(f"DROP INDEX main.{quoted(name)}").fetchall()
+            return True
+        if self._is_empty(stream):
+            return False  # the source has given the index to the other table
+        raise ConfigurationError(
+            f"the index {name} cannot be made: the table {table} still has it, and has rows that the source has under "
+            "another name. Allow their deletes with --allow-deletes, or drop the index"
+        )
+
+    def _is_empty(self, table: str) -> bool:
+        return self._connection.execute(f"SELECT 1 FROM main.{quoted(table)} LIMIT 1").get is None
+
     def _rebuild(self, managed: ManagedTable) -> str | None:
         """Create the table again with the rows it has; return why not, with nothing changed."""
         if foreign := self._foreign_object(managed):
