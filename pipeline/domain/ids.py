@@ -28,6 +28,8 @@ SHORTENED_CHARACTERS = _READABLE_CHARACTERS + 1 + _DIGEST_DIGITS
 """The most characters of a shortened segment of an object key."""
 _NAMES_CACHED = 4096
 """A File List names few streams, and each of them thousands of times."""
+_KEYS_CACHED = 16_384
+"""movement.json names two objects for each group, and is read and written once for each."""
 _MAX_NUMBER = 2**63 - 1
 """The largest number of a Movement or a chunk: an SQL database holds 64 bits."""
 
@@ -79,6 +81,7 @@ def is_key_segment(text: str) -> bool:
     return text not in _NO_SEGMENTS and "\0" not in text
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def parse_object_key(text: str) -> ObjectKey:
     """Return `text` as an object's key, or raise ValueError when no store can hold it."""
     segments = text.split("/")

@@ -215,6 +215,32 @@ async def test_a_lost_connection_is_transient(place: Place) -> None:
     assert place.uri not in str(caught.value)
 
 
+async def test_tables_are_read_by_connections_that_are_kept(place: Place) -> None:
+    rows = "SELECT n, repeat('x', 4000) FROM generate_series(1, {0}) AS n"
+    for number in range(4):
+        place.run(
+            f"CREATE TABLE t{number} (id int PRIMARY KEY, v text)", f"INSERT INTO t{number} {rows.format(number)}"
+        )
+    place.run(
+        "CREATE TABLE large (id int PRIMARY KEY, v text)", f"INSERT INTO large {rows.format(10_000)}", "ANALYZE large"
+    )
+    query = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pipeline export'"
+    )
+    async with PostgresSource(place.uri).open_snapshot() as snapshot:
+        large, *small = await snapshot.streams()
+        assert [len((await read_stream(snapshot, schema)).keys) for schema in small] == [0, 1, 2, 3]
+        exporting = place.rows(query)
+        assert len(exporting) == 2  # one has the snapshot, and one has read all tables
+        async with snapshot.open_rows(large) as blocks:
+            await anext(aiter(blocks))  # and no more: that connection is in the middle of a COPY
+        assert len((await read_stream(snapshot, small[3])).keys) == 3
+        ((reader,),) = {*place.rows(query)} - {*exporting}
+        place.rows("SELECT pg_terminate_backend(%s, 5000)", (reader,))
+        assert len((await read_stream(snapshot, small[2])).keys) == 2
+    assert place.rows(query) == []
+
+
 async def test_cancelling_does_not_wait_for_a_busy_server(place: Place) -> None:
     place.run("CREATE TABLE t (id numeric PRIMARY KEY)", "INSERT INTO t SELECT n FROM generate_series(1, 300000) AS n")
     with anyio.fail_after(5):

@@ -23,7 +23,7 @@ class StoppedError(Exception):
 
 
 class CopyOut:
-    """One COPY TO STDOUT at a time on a connection of its own."""
+    """One COPY TO STDOUT at a time on a connection of its own. `at_end`: it has no more rows."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -31,7 +31,7 @@ class CopyOut:
         self._selector = selectors.PollSelector()  # unlike others it needs no file descriptor
         self._selector.register(self._pgconn.socket, selectors.EVENT_READ)
         self._stop = threading.Event()
-        self._at_end = True
+        self.at_end = True
 
     def stop(self) -> None:
         """Let a thread that waits for rows give up soon. The connection cannot be used after that."""
@@ -39,7 +39,7 @@ class CopyOut:
 
     def start(self, statement: str) -> None:
         """Begin a COPY. psycopg.Error when the server rejects it."""
-        self._at_end = False
+        self.at_end = False
         self._pgconn.send_query(statement.encode())
         while self._pgconn.is_busy():
             self._wait()
@@ -56,7 +56,7 @@ class CopyOut:
         append: Callable[[memoryview], None] = rows.append
         get = self._pgconn.get_copy_data
         left = max_bytes
-        while not self._at_end and left > 0 and len(rows) < max_rows:
+        while not self.at_end and left > 0 and len(rows) < max_rows:
             size, row = get(1)
             while size > 0:
                 append(row)
@@ -79,7 +79,7 @@ class CopyOut:
 
     def _end(self) -> None:
         """Read the results after the last row, which say whether the COPY succeeded."""
-        self._at_end = True
+        self.at_end = True
         for result in list(iter(self._pgconn.get_result, None)):
             if result.status != pq.ExecStatus.COMMAND_OK:
                 self._raise(result)

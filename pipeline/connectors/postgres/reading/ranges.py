@@ -6,7 +6,7 @@ uneven and reading slower, but not wrong: together they always cover every key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,9 +24,9 @@ _HISTOGRAM = """
 SELECT histogram_bounds::text::text[] FROM pg_stats
 WHERE schemaname = %s AND tablename = %s AND attname = %s AND inherited = %s AND histogram_bounds IS NOT NULL
 """
-_SIZE = """
-SELECT (pg_table_size(t) + coalesce(sum(pg_table_size(relid)), 0))::int8
-FROM (SELECT %s::oid::regclass AS t) AS given LEFT JOIN pg_partition_tree(t) ON relid <> t GROUP BY t
+_SIZES = """
+SELECT t::oid::int8, (pg_table_size(t) + coalesce(sum(pg_table_size(relid)), 0))::int8
+FROM unnest(%s::oid[]::regclass[]) AS given (t) LEFT JOIN pg_partition_tree(t) ON relid <> t GROUP BY t
 """
 
 WIDE_ROW_BYTES = 128 * 1024
@@ -45,10 +45,19 @@ class ReadPlan:
     blocks_ahead: int = 2
 
 
-def plan_reading(connection: Connection, select: TableSelect) -> ReadPlan:
-    """Return how to read a table."""
+def read_sizes(connection: Connection, oids: Collection[int]) -> Mapping[int, int]:
+    """Return the bytes of each of these tables, its partitions included."""
+    return dict(connection.execute(_SIZES, (list(oids),)).fetchall())
+
+
+def is_small(size: int) -> bool:
+    """Whether a table of this many bytes has neither rows for two ranges nor rows that are too large to wait."""
+    return size <= WIDE_ROW_BYTES
+
+
+def plan_reading(connection: Connection, select: TableSelect, size: int) -> ReadPlan:
+    """Return how to read a table of this many bytes."""
     rows = _estimated_rows(connection, select)
-    ((size,),) = connection.execute(_SIZE, (select.table.oid,))
     if size > WIDE_ROW_BYTES * max(rows, 1):
         return ReadPlan(blocks_ahead=0)
     if not select.is_indexed or rows < 2 * RANGE_ROWS:

@@ -6,7 +6,7 @@ is ahead stops reading, and the server waits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.postgres.reading.blocks import BlockBuilder, PostgresRowBlock, RowFormat
+from pipeline.connectors.postgres.reading.connections import SnapshotConnections
 from pipeline.connectors.postgres.reading.copy_out import CopyOut, StoppedError
 from pipeline.connectors.postgres.reading.ranges import ReadPlan
 from pipeline.connectors.postgres.reading.selects import TableSelect
-from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import table_errors
 from pipeline.domain.exception_groups import unwrap_exception_group
 
@@ -41,9 +41,9 @@ class _Range:
 
 @asynccontextmanager
 async def open_table(
-    select: TableSelect, plan: ReadPlan, connect: Callable[[], Connection]
+    select: TableSelect, plan: ReadPlan, connections: SnapshotConnections
 ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
-    """Open the rows of a table as `plan` says, with connections of their own."""
+    """Open the rows of a table as `plan` says."""
     channel, row_format = anyio.create_memory_object_stream[PostgresRowBlock], RowFormat(select)
     ranges = [_Range(condition, *channel(plan.blocks_ahead)) for condition in plan.conditions]
     untaken = iter(ranges)
@@ -55,8 +55,8 @@ async def open_table(
             copies: list[CopyOut] = []
             try:
                 for _ in range(plan.readers):
-                    connection = await run_sync(connect)
-                    stack.callback(connection.close)
+                    connection = await connections.take()
+                    stack.callback(connections.give_back, connection)
                     copies.append(CopyOut(connection))
                 for copy in copies:
                     tasks.start_soon(_read_ranges, select, row_format, untaken, copy, name=f"read {select.place}")
@@ -79,14 +79,16 @@ async def _read_ranges(select: TableSelect, row_format: RowFormat, untaken: Iter
     with suppress(StoppedError):
         for one in untaken:
             with one.send:
-                await run_sync(_start, select, copy, one.condition)
-                while (block := await run_sync(_next_block, select, row_format, copy)) is not None:
+                block = await run_sync(_first_block, select, row_format, copy, one.condition)
+                while block is not None:
                     await one.send.send(block)
+                    block = None if copy.at_end else await run_sync(_next_block, select, row_format, copy)
 
 
-def _start(select: TableSelect, copy: CopyOut, condition: str) -> None:
+def _first_block(select: TableSelect, row_format: RowFormat, copy: CopyOut, condition: str) -> PostgresRowBlock | None:
     with table_errors(select.place):
         copy.start(select.copy(condition))
+    return _next_block(select, row_format, copy)
 
 
 def _next_block(select: TableSelect, row_format: RowFormat, copy: CopyOut) -> PostgresRowBlock | None:

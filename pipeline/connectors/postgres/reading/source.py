@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,8 +10,9 @@ from functools import partial
 import anyio
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.postgres.reading.connections import SnapshotConnections
 from pipeline.connectors.postgres.reading.large_objects import large_object_blocks
-from pipeline.connectors.postgres.reading.ranges import ReadPlan, plan_reading
+from pipeline.connectors.postgres.reading.ranges import ReadPlan, is_small, plan_reading, read_sizes
 from pipeline.connectors.postgres.reading.rows import open_table
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.catalog import read_tables
@@ -73,10 +74,10 @@ class PostgresSource:
         connection = await run_sync(self._connect)
         try:
             exported = await run_sync(self._begin, connection)
-            join = partial(self._join, exported.name)
-            yield PostgresSnapshot(
-                self.location, connection, exported, join, generated=self._generated, grants=self._grants
-            )
+            with closing(SnapshotConnections(partial(self._join, exported.name))) as readers:
+                yield PostgresSnapshot(
+                    self.location, connection, exported, readers, generated=self._generated, grants=self._grants
+                )
         finally:
             connection.close()
 
@@ -119,16 +120,17 @@ class PostgresSnapshot:
         location: str,
         connection: Connection,
         exported: _Exported,
-        join: Callable[[], Connection],
+        readers: SnapshotConnections,
         *,
         generated: bool,
         grants: bool,
     ) -> None:
-        """Read the catalog through `connection`, which has exported its snapshot, and rows through what `join` opens."""
-        self._location, self._connection, self._exported, self._join = location, connection, exported, join
+        """Read the catalog through `connection`, which has exported its snapshot, and rows through the `readers`."""
+        self._location, self._connection, self._exported, self._readers = location, connection, exported, readers
         self._generated, self._grants = generated, grants
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
+        self._sizes: Mapping[int, int] = {}
         self._objects: Sequence[SchemaObject] = ()
         self._has_large_objects = False
 
@@ -171,7 +173,7 @@ class PostgresSnapshot:
             yield blocks_of([one for one in self._objects if not one.reason])
             return
         if schema.stream == LARGE_OBJECT_STREAM:
-            with closing(await run_sync(self._join)) as connection:
+            with closing(await self._readers.take()) as connection:
                 yield large_object_blocks(connection, self._location)
             return
         stream = self._streams[schema.stream]
@@ -185,9 +187,12 @@ class PostgresSnapshot:
                 f"{', '.join(schema.primary_keys)}; give it that primary key, or leave the table out with --exclude"
             )
         select = TableSelect(table, place, self._exported.utf8, self._exported.default_is_c)
+        self._ensure_readable(select)
         async with self._lock:
-            plan = await run_sync(self._plan, select)
-        async with open_table(select, plan, self._join) as blocks:
+            self._sizes = self._sizes or await run_sync(self._read_sizes, place)
+            size = self._sizes[table.oid]
+            plan = ReadPlan() if is_small(size) else await run_sync(self._plan, select, size)
+        async with open_table(select, plan, self._readers) as blocks:
             yield blocks
 
     def _read_catalog(self) -> tuple[list[Stream], list[SchemaObject], bool]:
@@ -196,7 +201,7 @@ class PostgresSnapshot:
             streams = read_streams(connection, generated=self._generated)
             return streams, read_objects(connection, grants=self._grants), has_large_objects(connection)
 
-    def _plan(self, select: TableSelect) -> ReadPlan:
+    def _ensure_readable(self, select: TableSelect) -> None:
         if not select.table.readable:
             raise UnreadableError(
                 "the privilege SELECT is missing; have its owner grant it, or leave the table out with --exclude",
@@ -208,5 +213,12 @@ class PostgresSnapshot:
                 "--exclude",
                 "table",
             )
+
+    def _read_sizes(self, place: str) -> Mapping[int, int]:
+        readable = [one.table.oid for one in self._streams.values() if one.table.readable]
+        with translated(place):
+            return read_sizes(self._connection, readable)
+
+    def _plan(self, select: TableSelect, size: int) -> ReadPlan:
         with table_errors(select.place), self._connection.transaction():
-            return plan_reading(self._connection, select)
+            return plan_reading(self._connection, select, size)

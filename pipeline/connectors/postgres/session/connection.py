@@ -9,6 +9,7 @@ Connections are synchronous and used from worker threads, so the connector runs 
 from __future__ import annotations
 
 import os
+import selectors
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -57,15 +58,28 @@ _READ_COMMITTED = psycopg.IsolationLevel.READ_COMMITTED
 
 
 class Connection(psycopg.Connection[TupleRow]):
-    """A connection in autocommit mode. Each of its transactions has `local_settings`, as SQL, and leaves none behind."""
+    """A connection in autocommit mode. Each of its transactions has the settings of `set_in_transactions`, and leaves none."""
 
-    local_settings = ""
+    _set = _select = ""
+
+    def is_quiet(self) -> bool:
+        """Whether the server has sent nothing: all it says on an idle connection is that it closes it."""
+        if self.closed:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fileno(), selectors.EVENT_READ)
+            return not selector.select(timeout=0)
 
     def set_in_transactions(self, settings: Mapping[str, str]) -> None:
-        """Set these in every transaction from now on. SET takes no snapshot, so a lock may come before the first one."""
-        self.local_settings += "".join(
+        """Set these in every transaction from now on.
+
+        SET takes no snapshot, so a lock may come before the first one. One SELECT sets them in a third of the time.
+        """
+        self._set += "".join(
             f"SET LOCAL {name} = {', '.join(map(literal, value.split(', ')))}; " for name, value in settings.items()
         )
+        calls = [f"pg_catalog.set_config({literal(name)}, {literal(value)}, true)" for name, value in settings.items()]
+        self._select += f"SELECT {', '.join(calls)}; "
 
     def execute(  # type: ignore[override]  # no templates and composed queries: nothing here uses them
         self, query: str | bytes, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
@@ -79,14 +93,14 @@ class Connection(psycopg.Connection[TupleRow]):
                 return super().execute(text, params, prepare=prepare, binary=True)
         isolation = b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "  # the default may be another one
         cursor = psycopg.ClientCursor(self)
-        cursor.execute(isolation + self.local_settings.encode() + text, params)
+        cursor.execute(isolation + self._select.encode() + text, params)
         while cursor.nextset():
             pass
         return cursor
 
     def begin(self, mode: str = "ISOLATION LEVEL READ COMMITTED") -> None:
         """Begin a transaction that the caller ends."""
-        super().execute(f"BEGIN {mode}; {self.local_settings}".encode())
+        super().execute(f"BEGIN {mode}; {self._set}".encode())
 
     @contextmanager
     def transaction(
@@ -96,7 +110,7 @@ class Connection(psycopg.Connection[TupleRow]):
         is_outermost = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as transaction:
             if is_outermost:
-                super().execute(self.local_settings.encode())
+                super().execute(self._select.encode())
             yield transaction
 
 

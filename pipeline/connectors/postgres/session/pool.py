@@ -7,7 +7,6 @@ connection for every call.
 
 from __future__ import annotations
 
-import selectors
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -53,7 +52,7 @@ class ConnectionPool:
     def _pop_usable(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if _is_alive(connection):
+            if connection.is_quiet():
                 return connection
             connection.close()
         return None
@@ -85,12 +84,3 @@ class ConnectionPool:
         """Close all connections. None may be lent out."""
         while self._idle:
             self._idle.pop().close()
-
-
-def _is_alive(connection: Connection) -> bool:
-    """Whether the server has sent nothing: all it says on an idle connection is that it closes it."""
-    if connection.closed:
-        return False
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection.fileno(), selectors.EVENT_READ)
-        return not selector.select(timeout=0)
