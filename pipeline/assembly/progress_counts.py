@@ -22,6 +22,7 @@ from pipeline.ports.reporter import (
     MovementBegun,
     MovementSettled,
     RecordRejected,
+    RejectedRetried,
     RowsExpected,
     RowsFetched,
     RowsRead,
@@ -38,6 +39,7 @@ GroupEvent = (
     | EventFileImported
     | EventFileFailed
     | RecordRejected
+    | RejectedRetried
     | SourceRecordRejected
 )
 
@@ -61,6 +63,8 @@ class GroupTally:
     upserts_imported: int = 0
     deletes_imported: int = 0
     rejected: int = 0
+    waiting: int = 0
+    rejected_at_source: int = 0
     files_failed: int = 0
     began: float | None = None
     latest: float | None = None
@@ -133,8 +137,14 @@ class GroupTally:
                 self.deletes_imported += event.mark.deletes
             case EventFileFailed():
                 self.files_failed += 1
-            case RecordRejected() | SourceRecordRejected():
+            case RecordRejected():
                 self.rejected += 1
+            case SourceRecordRejected():
+                self.rejected += 1
+                self.rejected_at_source += 1
+            case RejectedRetried(accepted=accepted, rejected=rejected, waiting=waiting):
+                self.upserts_imported += accepted
+                self.rejected, self.waiting = rejected + self.rejected_at_source, waiting
 
     def _count_plan(self, event: ImportPlanned) -> None:
         """Count a plan. In a later plan, `skipped` includes the files imported since the first."""

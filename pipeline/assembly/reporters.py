@@ -21,6 +21,7 @@ from pipeline.ports.reporter import (
     MovementBegun,
     MovementSettled,
     RecordRejected,
+    RejectedRetried,
     Reporter,
     RowsExpected,
     RowsFetched,
@@ -71,6 +72,8 @@ class LogReporter:
                 log.warning("import_failed", **_file(event), reason=event.reason)
             case RecordRejected():
                 self._log_rejected(event)
+            case RejectedRetried(label, accepted, rejected, waiting):
+                log.info("rejected_records_retried", group=label, accepted=accepted, rejected=rejected, waiting=waiting)
             case StreamUnreadable(stream, reason):
                 log.warning("stream_unreadable", stream=stream, reason=reason)
             case SourceRecordRejected(label, rejection):

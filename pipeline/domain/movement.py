@@ -23,7 +23,10 @@ from pipeline.domain.rejections import SourceRejections
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The totals of a Movement: files and records of all of it; binaries, bytes and seconds of its last run."""
+    """The totals of a Movement: files and records of all of it; binaries, bytes and seconds of its last run.
+
+    `waiting` are those among the `rejected` records that wait for the id of another record.
+    """
 
     files_exported: int = 0
     files_imported: int = 0
@@ -32,6 +35,7 @@ class Totals:
     upserts: int = 0
     deletes: int = 0
     rejected: int = 0
+    waiting: int = 0
     binaries_stored: int = 0
     binaries_reused: int = 0
     binaries_imported: int = 0

@@ -155,6 +155,20 @@ class RecordRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectedRetried:
+    """At the end of a Movement, rejected records of a group were tried again.
+
+    `accepted` and `rejected` are the numbers of those that are accepted now, and of all that are still rejected; `waiting`
+    of these wait for the id of another record.
+    """
+
+    label: Label
+    accepted: int
+    rejected: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceRecordRejected:
     """The source cannot give a record."""
 
@@ -202,6 +216,7 @@ Event = (
     | EventFileImported
     | EventFileFailed
     | RecordRejected
+    | RejectedRetried
     | SourceRecordRejected
     | StreamUnreadable
     | ViolationFound

@@ -21,6 +21,7 @@ FIELDS = {
     "group_wishes",
     "event_files",
     "records",
+    "waiting",
     "binary_files",
     "bytes",
     "seconds",

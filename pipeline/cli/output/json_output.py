@@ -65,6 +65,7 @@ def movement_object(movement: Movement, state: State | None = None) -> dict[str,
             "failed": totals.files_failed,
         },
         "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.rejected},
+        "waiting": totals.waiting,
         "binary_files": {
             "stored": totals.binaries_stored,
             "reused": totals.binaries_reused,

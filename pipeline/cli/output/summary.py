@@ -35,8 +35,20 @@ def summary_lines(movement: Movement, tally: Tally) -> list[str]:
 def _group_table(groups: list[GroupTally]) -> list[str]:
     if not groups:
         return ["  There was nothing to move."]
-    rows = [("group", "rows read", "new files", "imported", "skipped", "upserts", "deletes", "rejected", "failed")]
-    rows += [
+    waiting = ("waiting",) if any(group.waiting for group in groups) else ()
+    titles = (
+        "group",
+        "rows read",
+        "new files",
+        "imported",
+        "skipped",
+        "upserts",
+        "deletes",
+        "rejected",
+        *waiting,
+        "failed",
+    )
+    rows = [
         (
             printable(group.label),
             f"{group.rows_read:,}",
@@ -46,11 +58,12 @@ def _group_table(groups: list[GroupTally]) -> list[str]:
             f"{group.upserts_imported:,}",
             f"{group.deletes_imported:,}",
             f"{group.rejected:,}",
+            *(f"{group.waiting:,}" for _ in waiting),
             f"{group.files_failed:,}",
         )
         for group in groups
     ]
-    return columns(rows)
+    return columns([titles, *rows])
 
 
 def _totals(movement: Movement) -> Iterator[str]:
@@ -59,7 +72,10 @@ def _totals(movement: Movement) -> Iterator[str]:
         f"  {count(totals.files_exported, 'Event File')} exported, {totals.files_imported:,} imported, "
         f"{totals.files_skipped:,} skipped as imported before, {totals.files_failed:,} failed"
     )
-    yield f"  {count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}, {totals.rejected:,} rejected"
+    waits = "waits" if totals.waiting == 1 else "wait"
+    waiting = f", of which {totals.waiting:,} {waits} for the id of another record" if totals.waiting else ""
+    records = f"{count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}"
+    yield f"  {records}, {totals.rejected:,} rejected{waiting}"
     if totals.binaries_stored or totals.binaries_reused or totals.binaries_imported or totals.binaries_failed:
         yield (
             f"  {count(totals.binaries_stored, 'Binary File')} stored, {totals.binaries_reused:,} reused, "

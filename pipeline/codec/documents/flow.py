@@ -59,6 +59,7 @@ class _Totals(Struct):
     upserts: Count = 0
     deletes: Count = 0
     rejected: Count = field(name="quarantined", default=0)
+    waiting: Count = 0
     binaries_stored: Count = 0
     binaries_reused: Count = 0
     binaries_imported: Count = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry
@@ -18,7 +19,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
 from pipeline.engine.storage.binaries import open_contents
 from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
-from pipeline.ports.reporter import MovementSettled, ViolationFound
+from pipeline.ports.reporter import MovementSettled, RejectedRetried, ViolationFound
 
 MAX_PROBLEMS = 100
 """The most problems kept in movement.json. The documents of its failures have all of them."""
@@ -69,7 +70,9 @@ class Settlement:
         left = len(rejected)
         if movement.refused:  # they are not tried again then, and not named
             left = sum(marks[entry.id].rejected for entry in entries if entry.id in marks)
+        self._report_retried(lists, accepted, rejected)
         run = replace(run, upserts=accepted.total(), rejected=left + movement.rejections.count)
+        run = replace(run, waiting=sum(one.waits for one in rejected))
         totals = _totals(movement, entries, marks, run)
         status, because = final_status(_final_counts(movement, totals, violations, gaps))
         problems = _problems(movement, failed, rejected, violations, gaps)
@@ -137,6 +140,26 @@ class Settlement:
     async def _retry_rejected(self, movement: Movement) -> Sequence[Rejection]:
         open_contents(self._session, self._context.store, movement, self._context.reporter)
         return await self._session.retry_rejected()
+
+    def _report_retried(
+        self,
+        lists: Mapping[ObjectKey, Sequence[FileEntry]],
+        accepted: Mapping[EventFileId, int],
+        rejected: Sequence[Rejection],
+    ) -> None:
+        """Report what became of the rejected records of each group, by the Event Files that its File List names."""
+        counts = defaultdict[EventFileId, Counter[str]](Counter)
+        for file, count in accepted.items():
+            counts[file]["accepted"] += count
+        for one in rejected:
+            counts[one.file].update(rejected=1, waiting=one.waits)
+        by_label = defaultdict[Label, Counter[str]](Counter)
+        for entry in chain.from_iterable(lists.values()) if counts else ():
+            if entry.id in counts:
+                by_label[entry.label].update(counts[entry.id])
+        for label, found in by_label.items():
+            event = RejectedRetried(label, found["accepted"], found["rejected"], found["waiting"])
+            self._context.reporter.report(event)
 
     async def _finish(self, touched: Collection[StreamName]) -> Sequence[Violation]:
         violations = await self._session.finish(sorted(touched)) if touched else []

@@ -153,6 +153,7 @@ async def _counted(
             now.totals,
             rejected=max(0, now.totals.rejected - accepted),
             upserts=now.totals.upserts + accepted,
+            waiting=sum(one.waits for one in left),
         )
         return replace(now, totals=totals, retried=True)
 

@@ -111,8 +111,21 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
 
 
 def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
+    shown = [name for name in ("rejected", "waiting") if any(getattr(it.totals, name) for it in found.movements)]
     rows: list[tuple[str, ...]] = [
-        ("Movement", "status", "began", "exported", "imported", "skipped", "failed", "records", "records/s", "took")
+        (
+            "Movement",
+            "status",
+            "began",
+            "exported",
+            "imported",
+            "skipped",
+            "failed",
+            "records",
+            *shown,
+            "records/s",
+            "took",
+        )
     ]
     for movement in found.movements:
         totals = movement.totals
@@ -127,6 +140,7 @@ def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
                 f"{totals.files_skipped:,}",
                 f"{totals.files_failed:,}",
                 f"{records:,}",
+                *(f"{getattr(totals, name):,}" for name in shown),
                 f"{records / totals.seconds:,.0f}" if totals.seconds else "–",
                 duration(totals.seconds),
             )
