@@ -36,7 +36,8 @@ NOTICE_KINDS = frozenset(
 GAP_KINDS = frozenset(
     {
         "access control list", "aggregate", "capability", "cast", "collation", "constraint", "default", "device",
-        "domain", "event trigger", "extension", "fifo", "file", "foreign table", "function", "generated column",
+        "domain", "event trigger", "extension", "fifo", "file", "foreign table", "former table", "function",
+        "generated column",
         "index", "large object", "materialized view", "operator", "operator class", "policy", "procedure",
         "row security", "rule", "schema", "sequence", "set-gid bit", "set-uid bit", "socket", "stream", "table",
         "text search configuration", "text search dictionary", "trigger", "type", "view", "virtual table",

@@ -6,17 +6,11 @@ docs/reference/schema-changes.md describes them. All cases are moved together, e
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pytest
 
-from pipeline.connectors.postgres import PostgresDestination, PostgresSource
-from pipeline.domain.movement import Movement, Status
-from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
-from tests.connectors.postgres.test_schema_objects import dump
+from pipeline.domain.movement import Status
+from tests.connectors.postgres.schema_changes import Cases, Moved, move_twice
 from tests.servers.postgresql import PostgresqlServer
 
 T = "CREATE TABLE t (id int PRIMARY KEY, x int, name text)"
@@ -27,7 +21,7 @@ PARTITIONED = (
     "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (20)",
     "INSERT INTO t VALUES (1, 1, 1), (2, 2, 2), (3, 11, 3)",
 )
-CASES: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+CASES: Cases = {
     "column_added": ((T, ROWS), ("ALTER TABLE t ADD y text NOT NULL DEFAULT 'z'", "INSERT INTO t VALUES (3, 3, 'c')")),
     "column_dropped": ((T, ROWS), ("ALTER TABLE t DROP name", "INSERT INTO t VALUES (3, 3)")),
     "column_renamed": ((T, ROWS), ("ALTER TABLE t RENAME name TO title", "INSERT INTO t VALUES (3, 3, 'c')")),
@@ -385,57 +379,9 @@ DECLARED_IN_ANOTHER_WAY = {"inherited_column_renamed", "table_becomes_partitione
 """A child table declares the columns that it inherits, and NOT NULL of a partition has another name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """Both databases after the second Movement: problems, objects as pg_dump writes them, and rows, by schema."""
-
-    movement: Movement
-    dumps: tuple[Mapping[str, list[str]], Mapping[str, list[str]]]
-    rows: tuple[Mapping[str, object], Mapping[str, object]]
-
-
-def rows_by_schema(place: Place) -> Mapping[str, object]:
-    tables = place.rows(
-        "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|_|information)' ORDER BY 1, 2"
-    )
-    found: dict[str, list[object]] = defaultdict(list)
-    for schema, table in tables:
-        rows = place.rows(f'SELECT t::text FROM {schema}."{table}" AS t ORDER BY 1')
-        found[str(schema)].append((table, [row for (row,) in rows]))
-    return found
-
-
-def dump_by_schema(place: Place) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for part in "\n".join(dump(place)).split("\n--\n-- Name: ")[1:]:
-        title, _, body = part.partition("\n--\n")
-        name, _, rest = title.partition("; Type: ")
-        kind, _, schema = rest.partition("; Schema: ")
-        found[schema.partition(";")[0] if not schema.startswith("-") else name].append(f"{kind} {name}: {body.strip()}")
-    return {schema: sorted(parts) for schema, parts in found.items()}
-
-
-def in_schema(place: Place, name: str, statements: Sequence[str]) -> None:
-    place.run(f"SET search_path = {name}, public", *statements)
-
-
 @pytest.fixture(scope="module")
 def moved(postgresql: PostgresqlServer) -> Moved:
-    source, copy = place_factory(postgresql)(), place_factory(postgresql)()
-    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
-
-    async def move_twice() -> Movement:
-        for name, (setup, _) in CASES.items():
-            in_schema(source, name, (f"CREATE SCHEMA {name}", *setup))
-        await movements.move()
-        for name, (_, changes) in CASES.items():
-            in_schema(source, name, changes)
-        return await movements.move()
-
-    movement = asyncio.run(move_twice())
-    dumps = dump_by_schema(source), dump_by_schema(copy)
-    return Moved(movement, dumps, (rows_by_schema(source), rows_by_schema(copy)))
+    return asyncio.run(move_twice(postgresql, CASES))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -452,5 +398,5 @@ def test_a_change_of_the_schema_arrives(name: str, moved: Moved) -> None:
 
 
 def test_nothing_is_missing_afterwards(moved: Moved) -> None:
-    assert (moved.movement.status, moved.movement.problems) == (Status.SUCCESS, ())
+    assert (moved.movement.status, moved.movement.problems, moved.equal) == (Status.SUCCESS, (), True)
     assert moved.rows[1].keys() == moved.rows[0].keys()

@@ -12,7 +12,8 @@ import psycopg
 
 from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.postgres.ddl.create_table import run_single
-from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, create_foreign_key
+from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS
+from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema import catalog_queries as queries
@@ -91,11 +92,12 @@ class _Table:
     def create_indexes(self) -> Iterator[Violation]:
         """Create missing indexes; a unique one that the rows forbid is a violation."""
         for index in self._constraints.indexes:
-            present = fetch(self._connection, queries.INDEX_TERMS, [self._oid])
-            if not any(row["name"] == fitting(index.name) or _is_equivalent(row, index) for row in present):
-                yield from self._create_index(index)
+            yield from self._create_index(index)
 
     def _create_index(self, index: Index) -> Iterator[Violation]:
+        present = fetch(self._connection, queries.INDEX_TERMS, [self._oid])
+        if any(row["name"] == fitting(index.name) or _is_equivalent(row, index) for row in present):
+            return
         name = _free_name(index_name(self.stream, index), self._is_taken)
         if index.constraint and not any(column.descending for column in index.columns):
             what, statement = "constraint", f"ALTER TABLE {self._sql} ADD CONSTRAINT {quoted(name)} UNIQUE"
@@ -104,8 +106,8 @@ class _Table:
             what, statement = "index", f"CREATE {unique}INDEX {quoted(name)} ON {self._sql}"
         try:
             run_single(self._connection, f"{statement} ({index_terms(index)})")
-        except ALREADY_EXISTS:
-            return
+        except ALREADY_EXISTS:  # another process has taken the name meanwhile, for this index or for something else
+            yield from self._create_index(index)
         except psycopg.Error as error:
             state, words = error.sqlstate or "", server_message(error)
             if index.unique and state.startswith(_CORRECTABLE):
@@ -156,8 +158,8 @@ class _Table:
         return {row[0] for row in self._connection.execute(_NAMES, {"table": self._oid})}
 
     def _is_taken(self, name: str) -> bool:
-        """Whether a table or an index of the schema has this name."""
-        return self._connection.execute(_TAKEN, (SCHEMA, name)).rowcount > 0
+        """Whether a table or an index of the schema has this name, or a constraint of the table."""
+        return self._connection.execute(_TAKEN, (SCHEMA, name)).rowcount > 0 or name in self._names()
 
 
 def _free_name(wanted: str, is_taken: Callable[[str], bool]) -> str:

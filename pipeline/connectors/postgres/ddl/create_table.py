@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.connectors.postgres.schema.definitions import nameless
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 
@@ -77,6 +78,15 @@ def key_statements(native: Native) -> Iterator[str]:
     yield from afterwards
 
 
+def unnamed_key_statement(native: Native) -> str:
+    """Return the statement that adds the key under a name that PostgreSQL chooses."""
+    clauses, afterwards = _key(native)
+    name = quoted(native["key"]["name"])
+    for clause in clauses:
+        return f"ALTER TABLE {qualified(*name_of(native))} ADD {clause.removeprefix(f'CONSTRAINT {name} ')}"
+    return nameless(native["key"]["name"], afterwards[0])
+
+
 def _key(native: Native) -> tuple[list[str], list[str]]:
     """Return the key: as clauses of CREATE TABLE, and as statements to run afterwards."""
     key = native.get("key")
@@ -106,13 +116,19 @@ def column_definition(column: Native, native: Native, server_version: int) -> st
     return " ".join(parts)
 
 
+def identity_sequence(column: str, native: Native) -> Native | None:
+    """Return the sequence of an identity column, None if the source does not tell."""
+    found = (it for it in native.get("sequences", ()) if it["identity"] and it["column"] == column)
+    return next(found, None)
+
+
 def _identity_options(column: str, native: Native) -> str:
-    for sequence in native.get("sequences", ()):
-        if sequence["identity"] and sequence["column"] == column:
-            options = sequence["options"].split()
-            kept = options[2:] if options[:1] == ["AS"] else options  # an identity column's sequence has its type
-            return f" (SEQUENCE NAME {qualified(sequence['schema'], sequence['name'])} {' '.join(kept)})"
-    return ""
+    sequence = identity_sequence(column, native)
+    if sequence is None:
+        return ""
+    options = sequence["options"].split()
+    kept = options[2:] if options[:1] == ["AS"] else options  # an identity column's sequence has its type
+    return f" (SEQUENCE NAME {qualified(sequence['schema'], sequence['name'])} {' '.join(kept)})"
 
 
 def identity_clause(column: Native, native: Native) -> str:

@@ -18,9 +18,11 @@ from pipeline.connectors.postgres.ddl.create_table import (
     run_single,
     sequence_statements,
     table_statements,
+    unnamed_key_statement,
 )
 from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
+from pipeline.connectors.postgres.ddl.evolution.names import names_at_creation, take_name
 from pipeline.connectors.postgres.ddl.evolution.partitions import (
     PartitionEvolution,
     add_partitions,
@@ -29,7 +31,7 @@ from pipeline.connectors.postgres.ddl.evolution.partitions import (
     parent_of,
     stand_in,
 )
-from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences, free_identity_sequences
+from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
@@ -83,7 +85,7 @@ def ensure_table(
     if table is not None and parent is not None:
         if before == schema:  # it has become a partition at the source: its rows are those of the partitioned table
             return stand_in(connection, table, schema.stream), True
-        if parent not in _created_tables(ledger):
+        if parent not in created_tables(ledger):
             raise ConfigurationError(
                 f"Stream {schema.stream} cannot be loaded: {table.sql} of the destination is a partition of {parent}, which it "
                 f"is not at the source. Run ALTER TABLE {parent} DETACH PARTITION {table.sql}, and move again"
@@ -103,7 +105,7 @@ def ensure_table(
         for column in added:
             _add_column(connection, table, column, native)
         if before is not None:
-            _ensure_key(connection, table, native)
+            _ensure_key(connection, table, native, ledger)
         elif native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
             _index_key(connection, table, schema.primary_keys)
         add_partitions(connection, native, own=tuple, keys=frozenset)
@@ -146,7 +148,7 @@ def _end_inheritance(connection: Connection, former: Native, native: Native) -> 
                 run_single(connection, f"ALTER TABLE {qualified(*name_of(native))} NO INHERIT {qualified(*parent)}")
 
 
-def _created_tables(ledger: FlowLedger) -> Set[str]:
+def created_tables(ledger: FlowLedger) -> Set[str]:
     """Return the names as SQL of the tables and partitions that the Flow has created."""
     created = ledger.created()
     natives = [postgres_native(schema) for schema in ledger.schemas() if schema.stream in created]
@@ -158,16 +160,32 @@ def _tables(ledger: FlowLedger) -> Set[tuple[str, str]]:
 
 
 def _foreign_keys(ledger: FlowLedger) -> Set[ForeignKeyName]:
-    natives = map(postgres_native, ledger.schemas())
-    return {(*name_of(native), key["name"]) for native in natives for key in native.get("foreign_keys", ())}
+    return foreign_keys_of(map(postgres_native, ledger.schemas()))
 
 
-def _ensure_key(connection: Connection, table: TargetTable, native: Native) -> None:
+def foreign_keys_of(natives: Iterable[Native]) -> Set[ForeignKeyName]:
+    """Return the names of the foreign keys of tables and their partitions."""
+    every = (it for native in natives for it in (native, *native.get("partitions", ())))
+    return {(*name_of(it), key["name"]) for it in every for key in it.get("foreign_keys", ())}
+
+
+def _ensure_key(connection: Connection, table: TargetTable, native: Native, ledger: FlowLedger) -> None:
     """Create the key by which rows are found, unless the table has one of its columns."""
     key = native.get("key")
     if key is not None and frozenset(key["columns"]) not in table.unique_keys:
         with suppress(psycopg.IntegrityError, psycopg.errors.InvalidTableDefinition), connection.transaction():
-            _run_all(connection, key_statements(native))  # what prevents it shows when the first row is loaded
+            _add_key(connection, native, ledger)  # what prevents it shows when the first row is loaded
+
+
+def _add_key(connection: Connection, native: Native, ledger: FlowLedger) -> None:
+    """Add the key; under another name while that of the source is in use. The end of the load gives it its name."""
+    name = native["schema"], native["key"]["name"]
+    try:
+        with connection.transaction():
+            _run_all(connection, key_statements(native))
+    except psycopg.errors.DuplicateTable:
+        is_free = take_name(connection, name, created_tables(ledger))
+        _run_all(connection, key_statements(native) if is_free else [unnamed_key_statement(native)])
 
 
 def _check_description(native: Native, schema: StreamSchema) -> None:
@@ -185,24 +203,26 @@ def _check_description(native: Native, schema: StreamSchema) -> None:
 
 
 def _create(connection: Connection, native: Native, ledger: FlowLedger) -> None:
-    """Create the table; without defaults if one cannot be created: the end of the load tries each again."""
-    version = connection.info.server_version
+    """Create the table; without defaults if one cannot be created: the end of the load tries each again.
+
+    Names that tables of the Flow have for their parts are taken from them: the source has renamed such a table.
+    """
     try:
         with connection.transaction():
-            _run_all(connection, table_statements(native, version))
-    except psycopg.errors.DuplicateTable:  # a table that the source has renamed has the name of a sequence or the key
-        if free_identity_sequences(connection, native, _created_tables(ledger)):
+            _run_all(connection, table_statements(native, connection.info.server_version))
+    except psycopg.errors.DuplicateTable:
+        created = created_tables(ledger)
+        if sum(take_name(connection, name, created) for name in names_at_creation(native)):
             return _create(connection, native, ledger)
         if native.get("key") is None:
             raise
-        _run_all(connection, table_statements({**native, "key": None}, version))
-        run_single(
-            connection,
-            f"ALTER TABLE {qualified(*name_of(native))} ADD PRIMARY KEY ({quoted_list(native['key']['columns'])})",
-        )
+        _create(connection, {**native, "key": None}, ledger)
+        _add_key(connection, native, ledger)
     except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName):
+        if all(column.get("default") is None for column in native["columns"]):
+            raise
         plain = {**native, "columns": [{**column, "default": None} for column in native["columns"]]}
-        _run_all(connection, table_statements(plain, version))
+        _create(connection, plain, ledger)
     return None
 
 

@@ -18,9 +18,6 @@ from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
 
-ALREADY_EXISTS = (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
-"""Another process has created it in the meantime."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExistingKey:
@@ -95,7 +92,7 @@ def create_foreign_key(connection: Connection, table: tuple[str, str], key: Nati
     failed = f"the foreign key {key['name']} cannot be created"
     try:
         run_single(connection, statement)
-    except ALREADY_EXISTS:
+    except psycopg.errors.DuplicateObject:  # another process has created it: the name is one of this table alone
         return None
     except psycopg.errors.ForeignKeyViolation as error:
         broken = _count_broken(connection, table, key["name"], statement)

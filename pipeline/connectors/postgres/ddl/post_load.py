@@ -11,11 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 import psycopg
 
 from pipeline.connectors.postgres.ddl.constraints_out import create_constraints
-from pipeline.connectors.postgres.ddl.create_table import Native, identity_clause, name_of, run_single
+from pipeline.connectors.postgres.ddl.create_table import (
+    Native,
+    identity_clause,
+    identity_sequence,
+    name_of,
+    run_single,
+)
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.evolution.constraints import present_definitions
-from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, broken_foreign_keys, create_foreign_key
-from pipeline.connectors.postgres.ddl.sequences import advance_sequences
+from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS, NameOwners
+from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
+from pipeline.connectors.postgres.ddl.sequences import advance_sequences, sequence_of
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
@@ -36,14 +43,13 @@ def finish_streams(
     schemas: Sequence[StreamSchema],
     streams: Set[StreamName],
     ours: Set[StreamName],
-    as_replica: bool,
+    owners: NameOwners,
 ) -> list[Violation]:
-    """Create and check what concerns these of the Flow's streams, whose `schemas` are given.
+    """Create what concerns these of the Flow's streams, whose `schemas` are given.
 
-    `ours` are those whose tables were empty before the Flow's first load. `as_replica`: foreign keys were not enforced
-    while loading.
+    `ours` are those whose tables were empty before the Flow's first load. `owners` have the names of what is created.
     """
-    every = [_Table(connection, schema.stream, postgres_native(schema)) for schema in schemas]
+    every = [_Table(connection, schema.stream, postgres_native(schema), owners) for schema in schemas]
     wanted = [table for table in every if table.stream in streams]
     violations: list[Violation] = []
     for table in wanted:
@@ -53,22 +59,22 @@ def finish_streams(
         if table.stream in ours:
             violations += table.forbid_nulls()
             violations += table.set_defaults()
+            violations += table.name_sequences()
             violations += table.set_persistence()
         violations += table.advance_sequences()
     names = {table.name for table in wanted}
     for table in every:
         violations += table.create_foreign_keys(names)
     violations += create_constraints(connection, schemas, streams)
-    if as_replica:
-        violations += broken_foreign_keys(connection, names, {table.name: table.stream for table in every})
     return violations
 
 
 class _Table:
     """Creates what one table lacks of its description."""
 
-    def __init__(self, connection: Connection, stream: StreamName, native: Native) -> None:
+    def __init__(self, connection: Connection, stream: StreamName, native: Native, owners: NameOwners) -> None:
         self._connection = connection
+        self._owners = owners
         self.stream = stream
         self._native = native
         self.name = name_of(native)
@@ -89,28 +95,55 @@ class _Table:
         """Create the constraints and indexes of the table and its partitions, unless an equal one or its name exists."""
         for native in self._every():
             table = qualified(*name_of(native))
+            if renames:
+                yield from self._rename_equal(native)
             constraints, indexes = map(_texts, present_definitions(self._connection, table))
             has_key = any(text.startswith("PRIMARY KEY") for text in constraints)
             for it in native.get("constraints", ()):
-                if renames and it["name"] not in constraints:
-                    yield from self._rename_equal(table, it)
                 if has_key and it["kind"] == "primary":
                     continue
                 if constraints.isdisjoint((it["name"], it["definition"])):
                     statement = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(it['name'])} {it['definition']}"
-                    yield from self._create(f"the constraint {it['name']}", statement)
+                    yield from self._create(f"the constraint {it['name']}", statement, native, it["name"])
             for it in native.get("indexes", ()):
                 if indexes.isdisjoint((it["name"], nameless(it["name"], it["definition"]))):
-                    yield from self._create(f"the index {it['name']}", it["definition"])
+                    yield from self._create(f"the index {it['name']}", it["definition"], native, it["name"])
 
-    def _rename_equal(self, table: str, wanted: Native) -> Iterator[Violation]:
-        """Give an equal constraint that the pipeline named in another way the source's name."""
-        constraints, _ = present_definitions(self._connection, table)
-        known = {it["name"] for it in self._native.get("constraints", ())}
-        for name, definition in constraints.items():
-            if name not in known and definition == wanted["definition"]:
-                statement = f"ALTER TABLE {table} RENAME CONSTRAINT {quoted(name)} TO {quoted(wanted['name'])}"
-                yield from self._create(f"the constraint {wanted['name']}", statement)
+    def _rename_equal(self, native: Native) -> Iterator[Violation]:
+        """Give constraints that are equal to the source's the names that they have there; indexes in tables of ours."""
+        table, schema = qualified(*name_of(native)), native["schema"]
+        constraints, indexes = present_definitions(self._connection, table)
+        for was, name in self._renames(
+            {it["name"]: it["definition"] for it in native.get("constraints", ())}, constraints
+        ):
+            statement = f"ALTER TABLE {table} RENAME CONSTRAINT {quoted(was)} TO {quoted(name)}"
+            yield from self._create(f"the constraint {name}", statement, native, name)
+        if native is self._native and self._sql in self._owners.created:
+            wanted = {it["name"]: nameless(it["name"], it["definition"]) for it in native.get("indexes", ())}
+            alone = {name: text for name, text in indexes.items() if name not in constraints}
+            for was, name in self._renames(wanted, alone):
+                statement = f"ALTER INDEX {qualified(schema, was)} RENAME TO {quoted(name)}"
+                yield from self._create(f"the index {name}", statement, native, name)
+
+    def _renames(self, wanted: Mapping[str, str], present: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Give what is present under a name that is not wanted, and its name at the source. Both map names to definitions."""
+        others = {text: name for name, text in present.items() if name not in wanted}
+        for name, text in wanted.items():
+            if name not in present and text in others and self._owners.is_of(self._native, (self.name[0], name)):
+                yield others.pop(text), name
+
+    def name_sequences(self) -> Iterator[Violation]:
+        """Give the sequences of identity columns of a table of ours the source's names."""
+        for sequence in self._native.get("sequences", ()) if self._sql in self._owners.created else ():
+            schema, name = sequence["schema"], sequence["name"]
+            present = sequence_of(self._connection, self._sql, sequence["column"]) if sequence["identity"] else None
+            if present is not None and schema == self.name[0] and not self._is_called(present, qualified(schema, name)):
+                statement = f"ALTER SEQUENCE {present} RENAME TO {quoted(name)}"
+                yield from self._create(f"the sequence {name}", statement, self._native, name)
+
+    def _is_called(self, relation: str, name: str) -> bool:
+        row = self._connection.execute("SELECT to_regclass(%s) = to_regclass(%s)", (relation, name)).fetchone()
+        return row == (True,)
 
     def forbid_nulls(self) -> Iterator[Violation]:
         """Set NOT NULL on columns that could not have it when they were added to a table with rows."""
@@ -140,9 +173,10 @@ class _Table:
                 if column.get("identity") and (present["expression"] is not None or native.get("row_numbers")):
                     continue  # the app's own table, which numbers its rows in its own way
                 if column.get("identity"):
-                    yield from self._create(
-                        f"the identity of {column['name']}", f"{alter} ADD {identity_clause(column, native)}"
-                    )
+                    statement = f"{alter} ADD {identity_clause(column, native)}"
+                    sequence = identity_sequence(column["name"], native)
+                    name = None if sequence is None else sequence["name"]
+                    yield from self._create(f"the identity of {column['name']}", statement, native, name)
                 elif default is not None and (present["expression"] is None or native is not self._native):
                     yield from self._create(f"the default of {column['name']}", f"{alter} SET DEFAULT {default}")
                 elif native is not self._native:
@@ -195,15 +229,29 @@ class _Table:
                     if not_created is not None:
                         yield Violation(self.stream, not_created.reason, not_created.columns)
 
-    def _create(self, what: str, statement: str) -> Iterator[Violation]:
+    def _create(
+        self, what: str, statement: str, native: Native | None = None, name: str | None = None
+    ) -> Iterator[Violation]:
+        """Run a statement. A name that it gives to a part of `native`'s table is taken from a table that has lost it."""
         try:
             run_single(self._connection, statement)
-        except ALREADY_EXISTS:
-            return
+        except ALREADY_EXISTS as error:
+            if native is not None and name is not None:
+                if self._has(native, name):  # another process has created it in the meantime
+                    return
+                if self._owners.take(self._native, (native["schema"], name)):
+                    yield from self._create(what, statement, native, name)
+                    return
+            yield Violation(
+                self.stream, f"{what} cannot be created: {server_message(error)}; rename that, and move again"
+            )
         except psycopg.Error as error:
             if not (error.sqlstate or "").startswith(_ABOUT_THE_STATEMENT):
                 raise
             yield Violation(self.stream, f"{what} cannot be created: {server_message(error)}")
+
+    def _has(self, native: Native, name: str) -> bool:
+        return any(name in found for found in present_definitions(self._connection, qualified(*name_of(native))))
 
 
 def _alter_column(native: Native, column: Native) -> str:

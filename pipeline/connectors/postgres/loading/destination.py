@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -13,15 +12,11 @@ from anyio.to_thread import run_sync
 
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, renamed_columns
 from pipeline.connectors.postgres.ddl.across.widening import widened_columns
-from pipeline.connectors.postgres.ddl.create_table import name_of
-from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
-from pipeline.connectors.postgres.ddl.evolution.former_tables import drop_former_partitions, drop_former_tables
 from pipeline.connectors.postgres.ddl.objects import SchemaObjects
-from pipeline.connectors.postgres.ddl.post_load import finish_streams
-from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.claims import claim, complete, fence_flow, reason_not_to_begin
 from pipeline.connectors.postgres.loading.file_load import FileLoad
+from pipeline.connectors.postgres.loading.finishing import finish, kept_tables
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.integrity.circles import Circles
 from pipeline.connectors.postgres.loading.integrity.references import References
@@ -137,32 +132,7 @@ class PostgresDestinationSession:
         return await self._on_connection(correct)
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
-        def finish(connection: Connection, ledger: ImportLedger) -> Sequence[Violation]:
-            ledger.forget_streams(
-                drop_former_tables(connection, ledger.schemas(), ledger.created(), ledger.created_objects())
-            )
-            schemas = sorted(ledger.schemas(), key=lambda schema: schema.stream)
-            for stream, oids in ledger.former_partitions().items():
-                ledger.remember_former_partitions(stream, drop_former_partitions(connection, oids))
-            names = LocalNames(connection, {schema.stream for schema in schemas})
-            tables = {names.localized(schema).stream: schema.stream for schema in schemas}
-            wanted = {table for table, stream in tables.items() if stream in streams}
-            ours = {table for table in wanted if ledger.is_ours(tables[table])}
-            local = list(map(names.localized, schemas))
-            found = finish_streams(connection, local, wanted, ours, self._pool.as_replica)
-            found += self._active_side_effects(connection, [it for it in local if it.stream in wanted])
-            return [replace(it, stream=tables.get(it.stream, it.stream)) for it in found]
-
-        return await self._on_connection(finish)
-
-    def _active_side_effects(self, connection: Connection, schemas: Sequence[StreamSchema]) -> list[Violation]:
-        oids = [(schema.stream, table_oid(connection, *name_of(postgres_native(schema)))) for schema in schemas]
-        return [
-            Violation(stream, text)
-            for stream, oid in oids
-            if oid is not None
-            for text in SideEffects(connection, oid, as_replica=self._pool.as_replica).violations()
-        ]
+        return await self._on_connection(partial(finish, streams=streams, as_replica=self._pool.as_replica))
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         place, file = f"{self._location}, stream {file.entry.id.stream}", with_contents(file)
@@ -318,7 +288,7 @@ class PostgresDestinationSession:
             own = wanted.get(TECHNOLOGY, [])
             if own or objects.created():
                 items += self._apply(connection, objects, own, rows_changed=rows_changed)
-            return items
+            return [*items, *kept_tables(connection, ledger, schemas)]
 
         return await self._on_connection(ensure)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Set
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
+from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.mapped_types import fitting
 from pipeline.connectors.postgres.ddl.target_table import table_oid
@@ -88,7 +89,7 @@ class _Evolution:
         try:
             with self._connection.transaction():
                 run_single(self._connection, self._rename(name, renamed, is_index=is_index))
-        except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject):
+        except ALREADY_EXISTS:
             run_single(
                 self._connection, self._rename(name, fitting(f"{renamed}_of_{self._table[1]}"), is_index=is_index)
             )

@@ -47,6 +47,11 @@ SELECT q.kind, q.name FROM (
 """
 
 
+def dependents_of(connection: Connection, tables: Sequence[int]) -> list[ObjectId]:
+    """Return the views that depend on these tables, and their triggers and policies."""
+    return [(kind, name) for kind, name in connection.execute(_DEPENDENTS, {"oids": list(tables)})]
+
+
 @contextmanager
 def without_dependents(connection: Connection, tables: Sequence[int], ours: Collection[ObjectId]) -> Iterator[None]:
     """Drop what depends on the tables, and create it again at the end, in the connection's transaction.
@@ -54,7 +59,7 @@ def without_dependents(connection: Connection, tables: Sequence[int], ours: Coll
     What cannot be created again, because it must change too, is left to the end of the Movement if it is among `ours`;
     else the error is PostgreSQL's.
     """
-    names = [(kind, name) for kind, name in connection.execute(_DEPENDENTS, {"oids": list(tables)})]
+    names = dependents_of(connection, tables)
     objects = {one.id: one for one in read_objects(connection, grants=True)} if names else {}
     dropped = [objects[name] for name in names if name in objects]
     for one in dropped:

@@ -15,6 +15,7 @@ from pipeline.connectors.postgres.ddl.create_table import (
 )
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
 from pipeline.connectors.postgres.ddl.evolution.dependents import without_dependents
+from pipeline.connectors.postgres.ddl.evolution.names import given_up
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table, table_oid
 from pipeline.connectors.postgres.schema.catalog_queries import OWN_SCHEMA
@@ -48,7 +49,7 @@ def detach(connection: Connection, table: TargetTable, keys: Set[ForeignKeyName]
 
 def _empty(connection: Connection, oid: int, name: str, keys: Set[ForeignKeyName]) -> None:
     """Delete all rows of a table, and none that refer to them: post_load.py creates the foreign keys again."""
-    _drop_foreign_keys(connection, oid, name, keys)
+    drop_foreign_keys(connection, oid, name, keys)
     for key in read_foreign_keys(connection, [oid]):
         if key.parent_name == name and key.child_name != name:
             raise ConfigurationError(
@@ -58,7 +59,8 @@ def _empty(connection: Connection, oid: int, name: str, keys: Set[ForeignKeyName
     run_single(connection, f"DELETE FROM {name}")
 
 
-def _drop_foreign_keys(connection: Connection, oid: int, name: str, keys: Set[ForeignKeyName]) -> None:
+def drop_foreign_keys(connection: Connection, oid: int, name: str, keys: Set[ForeignKeyName]) -> None:
+    """Drop those of the foreign keys `keys` that refer to a table, whose name is given as SQL."""
     for key in read_foreign_keys(connection, [oid]):
         if key.parent_name == name and (*key.owner, key.name) in keys:
             run_single(connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}")
@@ -66,7 +68,7 @@ def _drop_foreign_keys(connection: Connection, oid: int, name: str, keys: Set[Fo
 
 def stand_in(connection: Connection, table: TargetTable, stream: str) -> TargetTable:
     """Return an empty table like a partition: for deletes of rows that the partitioned table has now."""
-    name = f"former_{table.oid}"
+    name = given_up(table.oid)
     run_single(
         connection,
         f"CREATE TABLE IF NOT EXISTS {qualified(OWN_SCHEMA, name)} (LIKE {table.sql} INCLUDING INDEXES INCLUDING GENERATED)",
@@ -148,7 +150,7 @@ class PartitionEvolution:
 
     def _make_again(self, now: Native) -> None:
         with without_dependents(self._connection, [self._table.oid], self._objects):
-            _drop_foreign_keys(self._connection, self._table.oid, self._table.sql, self._keys())
+            drop_foreign_keys(self._connection, self._table.oid, self._table.sql, self._keys())
             former = self._move_away()
             for statement in table_statements(now, self._connection.info.server_version):
                 run_single(self._connection, statement)
@@ -181,9 +183,10 @@ class PartitionEvolution:
             {"table": self._table.oid},
         )
         for oid, schema, name in rows.fetchall():
-            run_single(self._connection, f"ALTER TABLE {qualified(schema, name)} RENAME TO former_{oid}")
-            run_single(self._connection, f"ALTER TABLE {qualified(schema, f'former_{oid}')} SET SCHEMA {OWN_SCHEMA}")
-        return qualified(OWN_SCHEMA, f"former_{self._table.oid}")
+            if name != given_up(oid):
+                run_single(self._connection, f"ALTER TABLE {qualified(schema, name)} RENAME TO {given_up(oid)}")
+            run_single(self._connection, f"ALTER TABLE {qualified(schema, given_up(oid))} SET SCHEMA {OWN_SCHEMA}")
+        return qualified(OWN_SCHEMA, given_up(self._table.oid))
 
 
 def _division(native: Native) -> tuple[object, ...]:

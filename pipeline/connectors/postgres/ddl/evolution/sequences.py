@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single, sequence_statements
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
-
-_IDENTITY_OWNER = """
-SELECT d.objid, n.nspname, c.relname FROM pg_depend AS d
-JOIN pg_class AS c ON c.oid = d.refobjid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE d.classid = 'pg_class'::regclass AND d.objid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'i'
-"""
-
-
-def free_identity_sequences(connection: Connection, native: Native, created: Set[str]) -> bool:
-    """Rename the sequences of identity columns that have the names of a new table's; return whether there were any.
-
-    They are those of its former name, which goes with its rows. `created` are the tables, as SQL, that may be changed.
-    """
-    is_freed = False
-    for sequence in native.get("sequences", ()):
-        name = qualified(*_name_of(sequence))
-        row = connection.execute(_IDENTITY_OWNER, (name,)).fetchone() if sequence["identity"] else None
-        if row is not None and qualified(*row[1:]) in created:
-            run_single(connection, f"ALTER SEQUENCE {name} RENAME TO {quoted(f'former_{row[0]}')}")
-            is_freed = True
-    return is_freed
 
 
 def follow_sequences(connection: Connection, before: Native, now: Native) -> None:

@@ -1,0 +1,93 @@
+"""The end of a load: what is created last, what is checked, and tables that the source has no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
+from pipeline.connectors.postgres.ddl.create_table import name_of
+from pipeline.connectors.postgres.ddl.ensure_table import created_tables, postgres_native
+from pipeline.connectors.postgres.ddl.evolution.former_tables import (
+    KeptTable,
+    drop_former_partitions,
+    drop_former_tables,
+    former_streams,
+)
+from pipeline.connectors.postgres.ddl.evolution.names import NameOwners
+from pipeline.connectors.postgres.ddl.foreign_keys import broken_foreign_keys
+from pipeline.connectors.postgres.ddl.post_load import finish_streams
+from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
+from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import Violation
+
+
+def finish(
+    connection: Connection, ledger: ImportLedger, streams: Sequence[StreamName], *, as_replica: bool
+) -> Sequence[Violation]:
+    """Complete the load of these streams, as the port has it. `as_replica`: foreign keys were not enforced while loading."""
+    schemas = ledger.schemas()
+    gone, kept = drop_former_tables(connection, ledger, schemas)
+    ledger.forget_streams(sorted(gone))
+    schemas = [schema for schema in schemas if schema.stream not in gone]
+    for stream, oids in ledger.former_partitions().items():
+        ledger.remember_former_partitions(stream, drop_former_partitions(connection, oids))
+    former = former_streams(schemas, ledger.created())
+    owners = NameOwners(connection, list(map(postgres_native, schemas)), created_tables(ledger))
+    names = LocalNames(connection, {schema.stream for schema in schemas})
+    tables = {names.localized(schema).stream: schema.stream for schema in schemas}
+    wanted = {table for table, stream in tables.items() if stream in streams}
+    ours = {table for table in wanted if ledger.is_ours(tables[table])}
+    local = [names.localized(schema) for schema in sorted(schemas, key=lambda schema: schema.stream)]
+    lasting = [schema for schema in local if schema.stream not in former]
+    found = finish_streams(connection, lasting, wanted - former.keys(), ours, owners)
+    touched = [schema for schema in local if schema.stream in wanted]
+    if as_replica:
+        places = {name_of(postgres_native(schema)): schema.stream for schema in local}
+        found += broken_foreign_keys(connection, {name_of(postgres_native(it)) for it in touched}, places)
+    found += (_surplus(it) for it in kept if it.reason is None and it.stream in wanted)
+    found += _active_side_effects(connection, touched, as_replica=as_replica)
+    return [replace(it, stream=tables.get(it.stream, it.stream)) for it in found]
+
+
+def _surplus(kept: KeptTable) -> Violation:
+    return Violation(
+        kept.stream,
+        f"the source has renamed this table, and {kept.successor} has its rows now. Those that are left in {kept.table} "
+        "are not the source's: delete them, or drop the table, and move again",
+    )
+
+
+def _active_side_effects(
+    connection: Connection, schemas: Sequence[StreamSchema], *, as_replica: bool
+) -> Iterator[Violation]:
+    for schema in schemas:
+        oid = table_oid(connection, *name_of(postgres_native(schema)))
+        if oid is not None:
+            texts = SideEffects(connection, oid, as_replica=as_replica).violations()
+            yield from (Violation(schema.stream, text) for text in texts)
+
+
+def kept_tables(connection: Connection, ledger: ImportLedger, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:
+    """Drop former tables on which nothing depends any more, and return those that must stay.
+
+    `schemas` are the latest of each stream, in the order of their export.
+    """
+    gone, kept = drop_former_tables(connection, ledger, schemas)
+    ledger.forget_streams(sorted(gone))
+    return [
+        InventoryItem(
+            "former table",
+            it.table,
+            Fate.NOT_MOVED,
+            f"the source has renamed it, and {it.successor} has its rows now. The empty table stays, because the destination "
+            f"has something of its own that needs it ({it.reason}): drop that, and move again",
+        )
+        for it in kept
+        if it.reason is not None
+    ]
