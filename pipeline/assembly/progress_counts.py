@@ -27,6 +27,7 @@ from pipeline.ports.reporter import (
     RowsFetched,
     RowsRead,
     SourceRecordRejected,
+    StreamGone,
 )
 
 GroupEvent = (
@@ -156,7 +157,10 @@ class GroupTally:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of a Movement: a Reporter. `clock` gives seconds."""
+    """The counts of a Movement: a Reporter. `clock` gives seconds.
+
+    `gone` are streams that the source no longer has, with the numbers of records that are deleted.
+    """
 
     clock: Callable[[], float] = time.monotonic
     flow: str = ""
@@ -165,6 +169,7 @@ class Tally:
     status: str = ""
     groups: dict[str, GroupTally] = field(default_factory=dict)
     bytes_of_binaries: int = 0
+    gone: dict[str, int] = field(default_factory=dict)
     began: float = 0.0
     _percent: int = 0
     _model: ProgressModel = field(init=False, repr=False)
@@ -216,6 +221,8 @@ class Tally:
                     self.groups.setdefault(label, GroupTally(label))
             case BinaryFileStored():
                 self.bytes_of_binaries += 0 if event.reused else event.size
+            case StreamGone(stream, deletes):
+                self.gone[stream] = self.gone.get(stream, 0) + deletes
             case MovementSettled():
                 self.status = event.status
             case _ if isinstance(event, GroupEvent):

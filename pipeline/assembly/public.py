@@ -88,6 +88,7 @@ from pipeline.ports.reporter import (
     RowsRead,
     SilentReporter,
     SourceRecordRejected,
+    StreamGone,
     StreamUnreadable,
     ViolationFound,
 )
@@ -185,6 +186,7 @@ __all__ = [
     "Status",
     "StoreBinary",
     "StreamForecast",
+    "StreamGone",
     "StreamName",
     "StreamReport",
     "StreamSchema",

@@ -27,6 +27,7 @@ from pipeline.ports.reporter import (
     RowsFetched,
     RowsRead,
     SourceRecordRejected,
+    StreamGone,
     StreamUnreadable,
     ViolationFound,
 )
@@ -74,6 +75,8 @@ class LogReporter:
                 self._log_rejected(event)
             case RejectedRetried(label, accepted, rejected, waiting):
                 log.info("rejected_records_retried", group=label, accepted=accepted, rejected=rejected, waiting=waiting)
+            case StreamGone(stream, deletes):
+                log.warning("stream_gone", stream=stream, deletes=deletes)
             case StreamUnreadable(stream, reason):
                 log.warning("stream_unreadable", stream=stream, reason=reason)
             case SourceRecordRejected(label, rejection):

@@ -123,17 +123,28 @@ def marks_namespace(name: FlowName, created: datetime) -> FlowName:
 
 @dataclass(frozen=True, slots=True)
 class HeldDeletes:
-    """Deletes of a stream that were held back because they are many, and how many rows the stream has in all."""
+    """Deletes of a stream that were held back, and how many rows the stream has in all.
+
+    `gone`: the source no longer has the stream.
+    """
 
     deletes: int
     rows: int
+    gone: bool = False
 
     def problem(self, stream: StreamName) -> str:
         """Return what is held, and what to do, in a sentence."""
-        return (
+        name = shlex.quote(stream)
+        held = (
             f"{stream}: {self.deletes:,} of {self.rows:,} records of the destination are not at the source, and none of them "
-            f"was deleted. Check that the source is whole; to delete them, add --allow-deletes {shlex.quote(stream)}"
+            "was deleted. "
         )
+        if self.gone:
+            return (
+                f"{held}The source no longer has this stream: check that it is whole; to delete the records, add "
+                f"--allow-deletes {name}; to keep them, add --exclude {name}"
+            )
+        return f"{held}Check that the source is whole; to delete them, add --allow-deletes {name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,14 @@ class StreamUnreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamGone:
+    """The source no longer has a stream, and this number of its records is to be deleted at the destination."""
+
+    stream: StreamName
+    deletes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ViolationFound:
     """The loaded data violates a constraint."""
 
@@ -218,6 +226,7 @@ Event = (
     | RecordRejected
     | RejectedRetried
     | SourceRecordRejected
+    | StreamGone
     | StreamUnreadable
     | ViolationFound
     | MovementSettled

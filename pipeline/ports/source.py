@@ -226,10 +226,13 @@ class ScopedSnapshot(Protocol):
 
 @runtime_checkable
 class WholeListJudge(Protocol):
-    """A Snapshot that knows when its source says that it has more rows than it gave."""
+    """A Snapshot that knows when its source has, or may have, more rows than it gave."""
 
     def is_whole(self, stream: StreamName) -> bool:
-        """Return whether all rows of a stream were given, as far as is known after the last. If not, none is deleted."""
+        """Return whether all rows of a stream were given, as far as is known after the last. If not, none is deleted.
+
+        Called also for streams that earlier Movements have moved and that the Snapshot lacks.
+        """
         ...
 
 

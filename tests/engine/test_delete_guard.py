@@ -77,7 +77,8 @@ async def test_all_deletes_arrive_or_none(before: Table, then: Table, last: Tabl
         held = not allowed and len(gone) > 3 and len(gone) * 5 > len(expected)
         known, expected = len(expected), {**expected, **now} if held else dict(now)
         moved = await world.move()
-        assert moved.held_deletes == ({"t": HeldDeletes(len(gone), known)} if held else {})
+        is_gone = "t" not in world.tables
+        assert moved.held_deletes == ({"t": HeldDeletes(len(gone), known, is_gone)} if held else {})
         assert moved.status is (Status.INCOMPLETE if held else Status.SUCCESS)
         assert world.destination.tables.get("t", {}) == expected
     world.allow_deletes = ("t",)
@@ -116,7 +117,8 @@ async def test_a_source_without_any_row_is_held_however_few_rows_it_had() -> Non
     for tables in (emptied, {}):
         world.tables = tables
         held = await world.move()
-        assert held.held_deletes == {"users": HeldDeletes(2, 2), "pets": HeldDeletes(1, 1)}
+        gone = not tables
+        assert held.held_deletes == {"users": HeldDeletes(2, 2, gone), "pets": HeldDeletes(1, 1, gone)}
         assert world.destination.tables == {"users": rows(1, 2), "pets": rows(1)}
     world.tables = {"users": {}, "pets": rows(1)}
     assert (await world.move()).status is Status.SUCCESS
@@ -128,7 +130,13 @@ async def test_a_stream_that_the_source_has_no_more_is_held() -> None:
     world = World({"users": rows(*range(9)), "pets": rows(1)}, limits=GUARDED)
     await world.move()
     del world.tables["users"]
-    assert (await world.move()).held_deletes == {"users": HeldDeletes(9, 9)}
+    held = await world.move()
+    assert held.held_deletes == {"users": HeldDeletes(9, 9, gone=True)}
+    assert held.problems == (
+        "users: 9 of 9 records of the destination are not at the source, and none of them was deleted. The source no longer "
+        "has this stream: check that it is whole; to delete the records, add --allow-deletes users; to keep them, add "
+        "--exclude users",
+    )
     world.tables["users"] = rows(*range(9))
     assert (await world.move()).status is Status.SUCCESS
     assert world.destination.tables == world.tables

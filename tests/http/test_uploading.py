@@ -127,6 +127,26 @@ async def test_changes_are_applied_on_top_of_what_is_there(app: tuple[App, Setti
         )
 
 
+async def test_a_stream_that_the_app_does_not_name_keeps_its_records(app: tuple[App, Settings], tmp_path: Path) -> None:
+    api, settings = app
+    pet = {**PERSON, "stream": "pet"}
+    for streams, status, kept in [
+        ((PERSON, pet), Status.SUCCESS, 2),
+        ((PERSON,), Status.INCOMPLETE, 2),
+        ((PERSON, pet), Status.SUCCESS, 1),
+    ]:
+        assert (await api.begin(*streams))[0] == 201
+        for stream in streams:
+            label = str(stream["stream"])
+            assert (await api.put(0, lines(*[(number, "a") for number in range(kept)]), label))[0] == 201
+            await api.complete(1, label)
+        await api.end()
+        movement = await settled(settings, api.number)
+        assert movement.status is status, movement.problems
+        assert len(rows(tmp_path / "copy.db", "pet")) == kept
+        assert (movement.held_deletes != {}) is (status is Status.INCOMPLETE)
+
+
 async def test_an_upload_that_lies_is_not_stored(app: tuple[App, Settings]) -> None:
     api, _ = app
     await api.begin()

@@ -138,6 +138,8 @@ async def _forecast(context: EngineContext, pair: Pair, choices: Choices, settin
     for entry in listed:
         if entry.id.movement == movement.number:
             known.setdefault(entry.id.stream, StreamForecast(entry.id.stream))
+    for stream in movement.held_deletes:  # also of a stream that the source no longer has
+        known.setdefault(stream, StreamForecast(stream))
     found = [_stream(known[name], movement, listed, marks) for name in sorted(known)]
     return Forecast(movement, tuple(found), is_known)
 

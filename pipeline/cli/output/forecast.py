@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from pipeline.assembly.commands.dry_run import Forecast, StreamForecast
 from pipeline.cli.output.inventory import inventory_lines
-from pipeline.cli.output.json_output import inventory_object
+from pipeline.cli.output.json_output import held_object, inventory_object
 from pipeline.cli.output.text import columns, count, printable
 
 
@@ -62,7 +61,7 @@ def _stream_object(one: StreamForecast) -> dict[str, object]:
         "upserts": one.upserts,
         "deletes": one.deletes,
         "to_import": one.imported,
-        "held_deletes": None if one.held is None else asdict(one.held),
+        "held_deletes": None if one.held is None else held_object(one.held),
         "creates": one.is_created,
         "new_columns": list(one.new_columns),
         "existing": None

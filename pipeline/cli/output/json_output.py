@@ -12,7 +12,7 @@ import orjson
 from pipeline.domain.inventory import Fate, Inventory, InventoryItem
 from pipeline.domain.lifecycle.table import Facts, State, state_of
 from pipeline.domain.lifecycle.wish import Wish
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import HeldDeletes, Movement
 
 
 def print_object(document: Mapping[str, object]) -> None:
@@ -79,6 +79,11 @@ def movement_object(movement: Movement, state: State | None = None) -> dict[str,
         "reasons": dict(movement.reasons),
         "first_error": None if movement.first_error is None else asdict(movement.first_error),
         "rejected_at_source": [asdict(rejection) for rejection in movement.rejections.named],
-        "held_deletes": {stream: asdict(held) for stream, held in movement.held_deletes.items()},
+        "held_deletes": {stream: held_object(held) for stream, held in movement.held_deletes.items()},
         "inventory": inventory_object(movement.inventory),
     }
+
+
+def held_object(held: HeldDeletes) -> dict[str, object]:
+    """Return deletes that were held, for a program."""
+    return {"deletes": held.deletes, "rows": held.rows}

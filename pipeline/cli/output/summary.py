@@ -26,7 +26,7 @@ def summary_lines(movement: Movement, tally: Tally) -> list[str]:
     again = " (carried on)" if tally.resumed else ""
     lines = [f"Flow {printable(movement.flow)}, Movement {movement.number}{again}", ""]
     lines += _group_table(list(tally.groups.values()))
-    lines += ["", *_totals(movement), *inventory_lines(movement.inventory), *_problems(movement), ""]
+    lines += ["", *_totals(movement), *_gone(tally), *inventory_lines(movement.inventory), *_problems(movement), ""]
     meaning = _MEANING.get(movement.status, "")
     lines.append(f"{movement.status.value}: {meaning}." if meaning else movement.status.value)
     return lines
@@ -82,6 +82,13 @@ def _totals(movement: Movement) -> Iterator[str]:
             f"{totals.binaries_imported:,} imported, {totals.binaries_failed:,} failed"
         )
     yield f"  {size(totals.bytes_read)} read, {size(totals.bytes_stored)} stored, in {duration(totals.seconds)}"
+
+
+def _gone(tally: Tally) -> Iterator[str]:
+    """Name the streams that the source no longer has, and whose records are deleted."""
+    if tally.gone:
+        named = [f"{printable(stream)} ({count(deletes, 'record')} deleted)" for stream, deletes in tally.gone.items()]
+        yield f"  no longer at the source: {', '.join(named)}"
 
 
 def _problems(movement: Movement) -> Iterator[str]:

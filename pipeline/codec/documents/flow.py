@@ -98,6 +98,7 @@ class _SourceRejections(Struct):
 class _HeldDeletes(Struct):
     deletes: Count
     rows: Count
+    gone: bool = False
 
 
 class _GroupCounts(Struct):

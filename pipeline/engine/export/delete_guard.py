@@ -20,7 +20,7 @@ class DeleteGuard:
     """Decides whether the deletes of a stream are allowed. Those that are not are in `held`.
 
     Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, all of a source that
-    has no row at all, and those of a stream of which the source says that it has more rows than it gave. Not held are
+    has no row at all, and those of a stream of which the source says that it did not give all rows. Not held are
     deletes of a table that is gone while a new one has its rows: it was renamed. Nor are those of a table a partition of
     which is a stream now: it was detached, and its rows come with that stream.
     """
@@ -52,7 +52,7 @@ class DeleteGuard:
             return True
         if await self._has_moved(schema, deletes) if before is None else self._is_detached(schema, before):
             return True
-        self.held[stream] = HeldDeletes(deletes, rows)
+        self.held[stream] = HeldDeletes(deletes, rows, gone=before is None)
         return False
 
     def _is_detached(self, schema: StreamSchema, before: StreamSchema) -> bool:

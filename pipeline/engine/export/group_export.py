@@ -15,7 +15,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import group_exported
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_listing import GroupListing
@@ -25,7 +25,7 @@ from pipeline.engine.export.stream_export import OpenRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.log_events import log
 from pipeline.ports.ranged_source import open_rows_along
-from pipeline.ports.reporter import EventFileStored, GroupComplete
+from pipeline.ports.reporter import EventFileStored, GroupComplete, StreamGone
 from pipeline.ports.source import Snapshot, count_rows
 
 
@@ -137,6 +137,9 @@ class GroupExport:
         await changes.export(schema, rows, partial(self._guard.allows, schema, before), listing)
         if len(changes.stored) == stored and stream.present and known != schema:
             await changes.store_schema(schema)
+        deletes = 0 if stream.present else sum(entry.deletes for _, entry in changes.stored[stored:])
+        if deletes and schema.stream not in SPECIAL_STREAMS:
+            self._attempt.context.reporter.report(StreamGone(schema.stream, deletes))
 
     async def _is_replaced(self, schema: StreamSchema, known: StreamSchema, state: SnapshotState) -> bool:
         """Whether a stream whose key has changed has enough rows under the new key, so that those of the old may go."""

@@ -168,7 +168,8 @@ class _Comparison:
         copied = self._copied(pair, pairing)
         try:
             is_id_of = app.is_id_of if app else None
-            fetch = partial(self._here.fetch_rows, pair.here) if isinstance(self._here, RowFetcher) else None
+            fetcher = self._here if isinstance(self._here, RowFetcher) and not pair.gone else None
+            fetch = None if fetcher is None else partial(fetcher.fetch_rows, pair.here)
             comparison = StreamComparison(report, pairing, self._sink(pair.here.stream), is_id_of, fetch)
             report = _with_objects(await comparison.run(rows, copied), app, self._request.examples)
         except UnreadableError as error:

@@ -116,6 +116,8 @@ class ExporterSnapshot:
         return [InventoryItem(LIST, stream, Fate.NOT_MOVED, str(one)) for stream, one in lists if not one.is_whole]
 
     def is_whole(self, stream: StreamName) -> bool:
+        if stream not in self._exporter.streams:
+            return False  # nobody has asked the app for it: its author, not the app, has removed it
         return stream not in self._lists or self._lists[stream].is_whole
 
     async def end_movement(self) -> None:
