@@ -149,10 +149,16 @@ class HeldDeletes:
 
 @dataclass(frozen=True, slots=True)
 class GroupCounts:
-    """How many Event Files of a group the File List named when the Movement settled, and how many of them were imported."""
+    """How many Event Files of a group a destination needs, how many of them it has, their records and their stored bytes.
+
+    A Movement knows how many were imported; None: the destination does not answer. `records` and `bytes` are None in
+    Movements that earlier releases have settled.
+    """
 
     listed: int
-    imported: int
+    imported: int | None
+    records: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +191,9 @@ class Movement:
     the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
     `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
     again even if nothing of them is imported. `counts` are those of each group when this Movement settled, or one before
-    that moved the group: they spare readers the File Lists. `reasons` counts why
-    files failed and records were rejected; `first_error` is one of them.
+    that moved the group, and `marks` is how many marks the destination had then, None if not known: while it has as many,
+    the counts hold. They spare readers the File Lists. `reasons` counts why files failed and records were rejected;
+    `first_error` is one of them.
 
     `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
@@ -223,6 +230,7 @@ class Movement:
     held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
     counts: Mapping[Label, GroupCounts] = field(default_factory=dict)
+    marks: int | None = None
     reasons: Mapping[str, int] = field(default_factory=dict)
     first_error: FirstError | None = None
     outcome: Status | None = None

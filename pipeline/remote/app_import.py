@@ -84,16 +84,11 @@ class AppImport:
         movement = await flows.read_movement(name, number or flow.movements)
         return cls(store, flows, flow, movement)
 
-    async def files(self, label: Label) -> tuple[Sequence[FileEntry], Mapping[EventFileId, KeptMark]]:
-        """Return the File List of a group, in the order in which it is to be imported, and the marks.
-
-        AbsentError while the group is not complete.
-        """
+    def ensure_complete(self, label: Label) -> None:
+        """Raise AbsentError while a group is not complete."""
         if label not in self.movement.file_lists:
             complete = ", ".join(sorted(self.movement.file_lists)) or "none"
             raise AbsentError(f"The group {label!r} is not complete, or there is none. Complete are: {complete}.")
-        marks = await self._marks.read()
-        return applicable(await self._flows.read_file_list(self.movement.file_lists[label]), marks), marks
 
     async def marks(self) -> Mapping[EventFileId, KeptMark]:
         """Return the marks of all Event Files."""

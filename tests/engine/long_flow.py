@@ -62,16 +62,27 @@ class CountingStore:
 
 
 async def build(store: ObjectStore, movements: int, files: int, source: str, destination: str) -> FlowStore:
-    """Store a Flow with this number of Movements, and of Event Files in all: each stream has an equal part of them."""
+    """Store a Flow with this number of Movements, and of Event Files in all: each stream has an equal part of them.
+
+    A Movement has the latest File Lists with what it and those before it may have stored, so that early ones have few files.
+    """
     clock = ManualClock(BEGAN)
     flows = FlowStore(store, clock)
     flow = await flows.add(Flow(FLOW, source, destination, clock.now()))
     entries = {stream: _entries(stream, movements, files // len(STREAMS)) for stream in STREAMS}
-    lists = {Label(stream): await _store_lists(flows, stream, entries[stream]) for stream in STREAMS}
-    counts = {Label(stream): GroupCounts(len(entries[stream]), len(entries[stream])) for stream in STREAMS}
+    stored = {Label(stream): await _store_lists(flows, stream, entries[stream]) for stream in STREAMS}
     for number in range(1, movements + 1):
         clock.moment += timedelta(hours=1)
         latest = await flows.read_movement(FLOW, number - 1) if number > 1 else None
+        so_far = files // len(STREAMS) * number // movements
+        found = {
+            label: max(one for one in lists.items() if one[0] <= max(so_far, min(lists)))
+            for label, lists in stored.items()
+        }
+        lists = {label: key for label, (_, key) in found.items()}
+        counts = {
+            label: GroupCounts(listed, listed, 10 * listed, 1000 * listed) for label, (listed, _) in found.items()
+        }
         begun = replace(next_movement(flows, flow, latest), attempts=1, exported=True, file_lists=lists, counts=counts)
         await flows.create(begun, latest)
         label = Label(STREAMS[number % len(STREAMS)])
@@ -100,13 +111,19 @@ def _entries(stream: StreamName, movements: int, files: int) -> Sequence[FileEnt
     return found
 
 
-async def _store_lists(flows: FlowStore, stream: StreamName, entries: Sequence[FileEntry]) -> ObjectKey:
-    """Store the File Lists of a stream: each has half of what the one before lacks, as they grow in the course of time."""
-    before, listed = None, 0
-    while listed < len(entries):
-        listed += max(1, (len(entries) - listed) // 2)
-        key = object_keys.growing_list_key(FLOW, 1, Label(stream), 1, listed)
-        await flows.file_lists.store(key, FLOW, Label(stream), entries[:listed], before)
-        before = key
-    assert before is not None
-    return before
+async def _store_lists(flows: FlowStore, stream: StreamName, entries: Sequence[FileEntry]) -> dict[int, ObjectKey]:
+    """Store the File Lists of a stream as they grow in the course of time; return them by how many files they name.
+
+    The early ones have a tenth of the next one. Of the others, each has two thirds of what the one before lacks: then the
+    last one has as many parts as it may.
+    """
+    stages = [len(entries) // 10**power for power in range(4, 0, -1)]
+    while stages[-1] < len(entries):
+        stages.append(stages[-1] + -(-(len(entries) - stages[-1]) * 2 // 3))
+    before, found = None, dict[int, ObjectKey]()
+    for listed in stages:
+        if listed:
+            key = object_keys.growing_list_key(FLOW, 1, Label(stream), 1, listed)
+            await flows.file_lists.store(key, FLOW, Label(stream), entries[:listed], before)
+            before = found[listed] = key
+    return found

@@ -11,7 +11,7 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedErr
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Status
-from pipeline.domain.planning.compaction import applicable, is_compact, last_step
+from pipeline.domain.planning.compaction import applicable, count_group, is_compact, last_step
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
@@ -130,6 +130,39 @@ async def test_a_stream_without_rows_becomes_an_empty_snapshot() -> None:
     backup = await world.add_destination("backup")
     await world.bring(backup)
     assert world.further[backup].tables == world.tables
+
+
+@on_trio
+async def test_the_counts_of_every_movement_are_those_of_its_file_lists() -> None:
+    world = await long_history()
+    for change in ("none", "compact", "none", "new", "compact", "new"):
+        if change == "compact":
+            await world.compact()
+        elif change == "new":
+            world.tables["a"][len(world.tables["a"]) + 1000] = "more"
+        if change != "compact":
+            await world.move()
+        movement = await world.flows.latest(await world.flows.read_flow(FLOW))
+        assert movement is not None
+        marks = world.destination.marked()
+        assert movement.marks == len(marks)
+        assert movement.counts == {
+            label: count_group(await world.flows.read_file_list(key), marks)
+            for label, key in movement.file_lists.items()
+        }
+
+
+@on_trio
+async def test_a_compaction_does_not_know_what_a_destination_that_lacks_files_has() -> None:
+    world = await long_history()
+    latest = await world.flows.latest(await world.flows.read_flow(FLOW))
+    assert latest is not None
+    lacking = replace(latest.counts[Label("a")], imported=1)
+    await world.flows.update(FLOW, latest.number, lambda now: replace(now, counts={**now.counts, Label("a"): lacking}))
+    await world.compact()
+    compacted = await world.flows.latest(await world.flows.read_flow(FLOW))
+    assert compacted is not None
+    assert compacted.counts == {Label("b"): latest.counts[Label("b")]}
 
 
 @on_trio

@@ -15,8 +15,9 @@ from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.engine.movements import file_lists
 from pipeline.engine.movements.file_lists import FileLists
-from pipeline.ports.object_store import PutCondition
+from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.testing.simulated.object_store import MemoryObjectStore
+from tests.engine.long_flow import CountingStore
 from tests.loops import on_trio, run_on_trio
 
 FLOW, LABEL = FlowName("crm"), Label("orders")
@@ -33,7 +34,7 @@ def list_key(number: int) -> ObjectKey:
     return ObjectKey(f"flows/crm/movements/{number}/groups/orders/files.1.jsonl")
 
 
-async def stored(store: MemoryObjectStore, versions: Sequence[Sequence[FileEntry]]) -> ObjectKey:
+async def stored(store: ObjectStore, versions: Sequence[Sequence[FileEntry]]) -> ObjectKey:
     """Store one list after the other; return the key of the last."""
     lists, before = FileLists(store), None
     for number, entries in enumerate(versions, start=1):
@@ -90,6 +91,38 @@ def test_lists_that_grow_or_are_made_anew_are_read_as_they_were_stored(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_lists, "MAX_PART_FILES", most)
         run_on_trio(check)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 266, 267, 399, 400, 500])
+@on_trio
+async def test_a_list_is_read_from_a_position_on_and_no_part_before_it(start: int) -> None:
+    store = CountingStore(MemoryObjectStore())
+    versions = [[entry(number) for number in range(1, count + 1)] for count in range(1, 401)]
+    lists = FileLists(store)
+    last = await stored(store, versions)
+    parts = await lists.keys(last)
+    store.requests.clear()
+    blocks = [list(block) async for block in lists.blocks(last, start)]
+    assert [one for block in blocks for one in block] == versions[-1][start:]
+    assert store.requests.total() <= len(parts) - 1  # that of the list itself has been read
+    if start >= 267:
+        assert store.requests.total() < len(parts) - 1
+
+
+@on_trio
+async def test_the_lists_that_were_used_last_stay_in_memory() -> None:
+    store = CountingStore(MemoryObjectStore())
+    await stored(store, [[entry(number)] for number in range(1, 6)])
+    lists = FileLists(store)
+    lists.max_cached_entries = 3
+    for number in (1, 2, 3, 1, 4):  # 4 takes the place of 2
+        await lists.read(list_key(number))
+    store.requests.clear()
+    for number in (1, 3, 4):
+        await lists.read(list_key(number))
+    assert store.requests.total() == 0
+    await lists.read(list_key(2))
+    assert (store.requests.total(), lists.reads) == (1, 5)
 
 
 @on_trio

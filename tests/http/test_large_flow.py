@@ -38,12 +38,12 @@ async def test_every_page_of_a_large_flow_takes_less_than_300_ms_and_20_requests
     await build(tmp_path)
     async with run_server(tmp_path) as server, await log_in(server, START_TOKEN) as client:
         for path in PAGES:
-            before, seconds = await requests(server), []
+            seconds = []
             for _ in range(TIMES):
-                begun = time.perf_counter()
+                before, begun = await requests(server), time.perf_counter()
                 await read(client, path)
                 seconds.append(time.perf_counter() - begun)
-            assert (await requests(server) - before) / TIMES <= MOST_REQUESTS, path
+                assert await requests(server) - before <= MOST_REQUESTS, path
             assert min(seconds) < SECONDS, path
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
 from pipeline.assembly.commands.move import move
+from pipeline.codec.documents.flow import encode_movement
 from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName
 from pipeline.http.kept import listings
+from pipeline.ports.object_store import PutCondition
 from pipeline.settings import Settings
-from tests.http.conftest import START_TOKEN, Server
+from tests.http.conftest import START_TOKEN, Server, create_app
 from tests.http.flows import change
 from tests.http.test_pages import log_in
 
@@ -58,11 +62,48 @@ async def test_the_counts_of_a_very_large_movement_outlive_its_file_lists(
         await runtime.store.delete(key)
     groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
     assert [(one["label"], one["listed"], one["imported"], one["records"]) for one in groups] == [
-        ("person", 1, 1, None),
-        ("pet", 1, 1, None),
+        ("person", 1, 1, 5),
+        ("pet", 1, 1, 1),
     ]
     async with await log_in(server, START_TOKEN) as client, client.get("/flows/crm/movements/1") as answer:
         assert (answer.status, "1 of 1" in await answer.text()) == (200, True)
+
+
+async def test_the_records_of_a_movement_of_an_earlier_release_are_counted_in_its_file_lists(server: Server) -> None:
+    flows, [flow] = server.site.runtime.flows, await server.site.runtime.flows.list_flows()
+    stored = await flows.read_movement(flow.name, 1)
+    counts = {label: replace(one, records=None, bytes=None) for label, one in stored.counts.items()}
+    key = object_keys.movement_key(flow.name, 1)
+    document = orjson.loads((await server.site.runtime.store.get(key)).data)
+    await server.site.runtime.store.put(key, encode_movement(replace(stored, counts=counts)), PutCondition.NONE)
+    groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
+    assert {one["label"]: (one["records"], one["bytes"]) for one in groups} == {
+        label: (one["records"], one["bytes"]) for label, one in document["counts"].items()
+    }
+    assert [one["records"] for one in groups] == [5, 1]
+
+
+async def test_what_a_destination_that_was_replaced_lacks_is_counted(server: Server) -> None:
+    (server.directory / "copy.db").unlink()
+    groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
+    assert [(one["listed"], one["imported"], one["records"]) for one in groups] == [(1, None, 5), (1, None, 1)]
+    create_app(server.directory / "copy.db")
+    groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
+    assert [(one["listed"], one["imported"], one["records"]) for one in groups] == [(1, 0, 5), (1, 0, 1)]
+
+
+async def test_an_earlier_movement_shows_the_counts_at_its_end(server: Server) -> None:
+    runtime = server.site.runtime
+    change(server.directory / "app.db", "INSERT INTO person VALUES(7, 'new')")
+    settings = Settings(home=server.directory / "home")
+    await move(server.directory / "app.db", server.directory / "copy.db", flow="crm", settings=settings)
+    for key in (await runtime.flows.read_movement(FlowName("crm"), 1)).file_lists.values():
+        await runtime.store.delete(key)  # as pruning does
+    groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
+    assert [(one["listed"], one["imported"], one["records"]) for one in groups] == [(1, 1, 5), (1, 1, 1)]
+    status, problem = await server.get("/api/v1/flows/crm/movements/1/files")
+    assert isinstance(problem, dict)
+    assert (status, "have been pruned; the latest Movement is 2" in problem["detail"]) == (404, True)
 
 
 async def test_what_a_movement_imports_is_seen_as_soon_as_it_has_settled(server: Server) -> None:

@@ -22,9 +22,9 @@ from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.lifecycle.table import State
-from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.movement import Flow, GroupCounts, Movement
 from pipeline.domain.notifications.endpoint import Endpoint
-from pipeline.domain.planning.compaction import applicable
+from pipeline.domain.planning.compaction import applicable, count_group
 from pipeline.engine.control.state import movement_state
 from pipeline.engine.maintenance.state import read_maintenance
 from pipeline.engine.movements.flow_store import WorkerSign
@@ -187,14 +187,22 @@ async def _disabled_endpoints(runtime: Runtime, flow: FlowName) -> tuple[Endpoin
 
 async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[tuple[GroupStatus, ...], str]:
     """Return the groups of the latest Movement, and why the destination could not be asked, if it could not."""
-    labels = sorted(latest.file_lists)
-    counts = latest.counts
-    if latest.settled and counts.keys() >= set(labels) and sum(one.listed for one in counts.values()) > LIVE_FILES:
-        return tuple(GroupStatus(label, counts[label].listed, counts[label].imported) for label in labels), ""
-    lists = {label: await runtime.flows.read_file_list(latest.file_lists[label]) for label in labels}
+    at_end = counts_at_end(latest)
+    if at_end is not None and sum(one.listed for one in at_end.values()) > LIVE_FILES:
+        return _group_status(at_end), ""
     marks = await ask_marks(flow, runtime.store)
-    groups = tuple(_group_status(label, entries, marks) for label, entries in lists.items())
-    return groups, marks.unknown_because
+    if at_end is not None and marks.by_file is not None and len(marks.by_file) == latest.marks:
+        return _group_status(at_end), ""
+    lists = {label: await runtime.flows.read_file_list(key) for label, key in sorted(latest.file_lists.items())}
+    counts = {label: count_group(entries, marks.by_file) for label, entries in lists.items()}
+    return _group_status(counts), marks.unknown_because
+
+
+def counts_at_end(movement: Movement) -> Mapping[Label, GroupCounts] | None:
+    """Return the counts of all groups of a Movement when it settled, by label; None while it is under way."""
+    if not movement.settled or not movement.counts.keys() >= movement.file_lists.keys():
+        return None
+    return {label: movement.counts[label] for label in sorted(movement.file_lists)}
 
 
 async def read_state(runtime: Runtime, movement: Movement) -> State:
@@ -209,10 +217,8 @@ def _state(movement: Movement, signs: Sequence[WorkerSign], runtime: Runtime) ->
     return movement_state(movement, signs, limits(runtime.settings), now)
 
 
-def _group_status(label: Label, entries: Sequence[FileEntry], marks: Marks) -> GroupStatus:
-    marked = marks.by_file
-    needed = applicable(entries, marked or {})
-    return GroupStatus(label, len(needed), None if marked is None else sum(entry.id in marked for entry in needed))
+def _group_status(counts: Mapping[Label, GroupCounts]) -> tuple[GroupStatus, ...]:
+    return tuple(GroupStatus(label, one.listed, one.imported) for label, one in counts.items())
 
 
 async def _read_list(runtime: Runtime, flow: Flow, movement: Movement, key: ObjectKey) -> Sequence[FileEntry]:

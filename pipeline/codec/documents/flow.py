@@ -104,6 +104,8 @@ class _HeldDeletes(Struct):
 class _GroupCounts(Struct):
     listed: Count
     imported: Count
+    records: Count | None = None
+    bytes: Count | None = None
 
 
 class _Wish(Struct):
@@ -150,6 +152,7 @@ class _Movement(Document, rename="camel"):
     held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
     counts: dict[Label, _GroupCounts] = field(default_factory=dict)
+    marks: Count | None = None
     reasons: dict[str, Count] = field(default_factory=dict)
     first_error: _FirstError | None = None
     outcome: Status | None = field(name="status", default=None)

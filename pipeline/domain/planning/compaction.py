@@ -14,6 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
+from pipeline.domain.movement import GroupCounts
 
 
 def by_stream(entries: Sequence[FileEntry]) -> Mapping[StreamName, list[FileEntry]]:
@@ -53,16 +54,31 @@ def applicable(entries: Sequence[FileEntry], marked: Container[EventFileId]) -> 
     """
     if not any(entry.replaces for entry in entries):
         return entries
-    found: list[FileEntry] = []
-    shown: set[EventFileId] = set()
-    for entry in entries:
-        if not entry.replaces or any(file not in marked for file in entry.replaces):
-            found.append(entry)
-            continue
-        stand_ins = [file for file in entry.replaces if file not in shown]
-        shown.update(stand_ins)
-        found += [_stand_in(file, entry) for file in stand_ins]
-    return found
+    pairs = zip(entries, (None, *entries), strict=False)
+    return [one for entry, before in pairs for one in applicable_part(entry, before, marked)]
+
+
+def applicable_part(entry: FileEntry, before: FileEntry | None, marked: Container[EventFileId]) -> Sequence[FileEntry]:
+    """Return what `applicable` has in the place of one entry, which comes after `before`, if that is known.
+
+    The files of one compaction stand together, so the first of them makes place for all that they replace.
+    """
+    if not entry.replaces or any(file not in marked for file in entry.replaces):
+        return (entry,)
+    if before is not None and before.replaces == entry.replaces:
+        return ()
+    return [_stand_in(file, entry) for file in entry.replaces]
+
+
+def count_group(entries: Sequence[FileEntry], marked: Container[EventFileId] | None) -> GroupCounts:
+    """Return the counts of a File List for a destination with these marks; None: it is not known what it has imported."""
+    needed = applicable(entries, () if marked is None else marked)
+    return GroupCounts(
+        len(needed),
+        None if marked is None else sum(entry.id in marked for entry in needed),
+        sum(entry.upserts + entry.deletes for entry in needed),
+        sum(entry.size for entry in needed),
+    )
 
 
 def _stand_in(file: EventFileId, entry: FileEntry) -> FileEntry:

@@ -17,8 +17,8 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, PipelineEr
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.lifecycle.status import Reason
-from pipeline.domain.movement import Flow, Movement, Status, Totals
-from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
+from pipeline.domain.movement import Flow, GroupCounts, Movement, Status, Totals
+from pipeline.domain.planning.compaction import by_stream, count_group, is_compact, last_step
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
@@ -95,11 +95,11 @@ class Compactor:
         movement = await self._claim(flow, latest)
         log.info("compaction_started", flow=self._flow, movement=movement.number)
         try:
-            compaction, file_lists = await self._compact(movement, lists, histories)
+            compaction, compacted = await self._compact(movement, lists, histories)
             if not compaction.streams:
                 await cancel_compaction(self._context.flows, flow)
                 return replace(compaction, movement=None)
-            await self._commit(movement, latest, file_lists, compaction, anyio.current_time() - started)
+            await self._commit(movement, latest, compacted, compaction, anyio.current_time() - started)
         except PipelineError as error:
             log.warning("compaction_failed", flow=self._flow, movement=movement.number, reason=str(error))
             await cancel_compaction(self._context.flows, flow)
@@ -134,11 +134,11 @@ class Compactor:
         movement: Movement,
         lists: Mapping[Label, Sequence[FileEntry]],
         histories: Mapping[Label, Mapping[StreamName, Sequence[FileEntry]]],
-    ) -> tuple[Compaction, Mapping[Label, ObjectKey]]:
-        """Store the Event Files and File Lists of all streams that can be compacted."""
+    ) -> tuple[Compaction, Mapping[Label, Sequence[FileEntry]]]:
+        """Store the Event Files of all streams that can be compacted; return what the File Lists of their groups are to name."""
         done: list[CompactedStream] = []
         left: dict[StreamName, str] = {}
-        file_lists: dict[Label, ObjectKey] = {}
+        listed: dict[Label, Sequence[FileEntry]] = {}
         for label, selected_streams in sorted(histories.items()):
             compacted: dict[StreamName, Sequence[FileEntry]] = {}
             for stream, history in selected_streams.items():
@@ -150,14 +150,12 @@ class Compactor:
                 compacted[stream] = [replace(entry, replaces=last_step(history)) for entry in found]
                 done.append(CompactedStream(stream, extent_of(history), extent_of(found)))
             if compacted:
-                file_lists[label] = await self._list(movement, label, {**by_stream(lists[label]), **compacted})
-        return Compaction(movement.flow, movement.number, tuple(done), left), file_lists
+                streams = {**by_stream(lists[label]), **compacted}
+                listed[label] = [entry for stream in streams.values() for entry in stream]
+        return Compaction(movement.flow, movement.number, tuple(done), left), listed
 
-    async def _list(
-        self, movement: Movement, label: Label, streams: Mapping[StreamName, Sequence[FileEntry]]
-    ) -> ObjectKey:
+    async def _list(self, movement: Movement, label: Label, entries: Sequence[FileEntry]) -> ObjectKey:
         key = object_keys.file_list_key(movement.flow, movement.number, label, movement.attempts)
-        entries = [entry for stream in streams.values() for entry in stream]
         before = movement.file_lists[label]
         await self._context.flows.file_lists.store(key, movement.flow, label, entries, before)
         return key
@@ -166,10 +164,14 @@ class Compactor:
         self,
         movement: Movement,
         latest: Movement,
-        file_lists: Mapping[Label, ObjectKey],
+        compacted: Mapping[Label, Sequence[FileEntry]],
         compaction: Compaction,
         seconds: float,
     ) -> None:
+        """Store the File Lists, and settle the Movement with them."""
+        file_lists = {label: await self._list(movement, label, entries) for label, entries in compacted.items()}
+        counts = {label: one for label, one in latest.counts.items() if label not in compacted}
+        counts |= _counts(compacted, latest.counts)
         moment = self._context.clock.now()
         totals = Totals(
             files_exported=sum(stream.after.files for stream in compaction.streams),
@@ -185,10 +187,22 @@ class Compactor:
                 )
             lists = {**now.file_lists, **file_lists}
             settled = now.to(Status.SUCCESS, moment, Reason.COMPACTED)
+            settled = replace(settled, counts=counts, marks=latest.marks)
             return replace(settled, file_lists=lists, exported=latest.exported, totals=totals)
 
         settled = await self._context.flows.update(movement.flow, movement.number, ended)
         await self._context.flows.store_history(settled)
+
+
+def _counts(
+    compacted: Mapping[Label, Sequence[FileEntry]], before: Mapping[Label, GroupCounts]
+) -> Mapping[Label, GroupCounts]:
+    """Return the counts of groups with compacted streams of which the destination has all files; of others it is not known."""
+    complete = [label for label in compacted if label in before and before[label].imported == before[label].listed]
+    return {
+        label: count_group(compacted[label], {file for one in compacted[label] for file in one.replaces or (one.id,)})
+        for label in complete
+    }
 
 
 def _select(

@@ -7,7 +7,8 @@ written again at most log2(n) times, however many Movements a Flow has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 import anyio
@@ -26,16 +27,30 @@ MAX_CACHED_ENTRIES = 20_000
 
 
 class FileLists:
-    """Reads and stores File Lists. They never change, so the latest are cached."""
+    """Reads and stores File Lists. They never change, so those that were used last are cached.
+
+    `reads` counts the objects that were read from the store.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self.max_cached_entries = MAX_CACHED_ENTRIES
-        self._documents: dict[ObjectKey, FileListDocument] = {}
+        self.reads = 0
+        self._documents: OrderedDict[ObjectKey, FileListDocument] = OrderedDict()
+        self._cached_entries = 0
 
     async def read(self, key: ObjectKey) -> Sequence[FileEntry]:
         """Return all entries of a list, in the order in which they apply."""
         return [entry for _, entries in await self._read_parts(key) for entry in entries]
+
+    async def blocks(self, key: ObjectKey, start: int = 0) -> AsyncGenerator[Sequence[FileEntry], None]:
+        """Yield the entries of a list from position `start` on, in order. A part is read when its first entry is asked for."""
+        document = await self._document(key)
+        for part in document.parts:
+            if start < part.files:
+                yield (await self._part(key, part))[start:]
+            start = max(0, start - part.files)
+        yield document.entries[start:]
 
     async def keys(self, key: ObjectKey) -> Sequence[ObjectKey]:
         """Return the keys of the objects that a list consists of, its own last."""
@@ -78,12 +93,7 @@ class FileLists:
         found: dict[ObjectKey, Sequence[FileEntry]] = {}
 
         async def read(part: ListPart) -> None:
-            entries = (await self._document(part.key)).entries
-            if len(entries) != part.files:
-                raise DamagedError(
-                    f"File List {key} takes {part.files} files from {part.key}, which names {len(entries)}"
-                )
-            found[part.key] = entries
+            found[part.key] = await self._part(key, part)
 
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
@@ -91,19 +101,28 @@ class FileLists:
                     group.start_soon(read, part)
         return [*((part.key, found[part.key]) for part in document.parts), (key, document.entries)]
 
+    async def _part(self, key: ObjectKey, part: ListPart) -> Sequence[FileEntry]:
+        entries = (await self._document(part.key)).entries
+        if len(entries) != part.files:
+            raise DamagedError(f"File List {key} takes {part.files} files from {part.key}, which names {len(entries)}")
+        return entries
+
     async def _document(self, key: ObjectKey) -> FileListDocument:
-        if key not in self._documents:
-            try:
-                document = decode_file_list((await self._store.get(key)).data, key)
-            except AbsentError as error:
-                raise AbsentError(f"The File List {key} is missing from the store. {TAKEN_AWAY}") from error
-            if (
-                sum(len(known.entries) for known in self._documents.values()) + len(document.entries)
-                > self.max_cached_entries
-            ):
-                self._documents.clear()
+        if (cached := self._documents.get(key)) is not None:
+            self._documents.move_to_end(key)
+            return cached
+        try:
+            self.reads += 1
+            document = decode_file_list((await self._store.get(key)).data, key)
+        except AbsentError as error:
+            raise AbsentError(f"The File List {key} is missing from the store. {TAKEN_AWAY}") from error
+        if key not in self._documents:  # two readers may have asked for it at the same time
             self._documents[key] = document
-        return self._documents[key]
+            self._cached_entries += len(document.entries)
+        while self._cached_entries > self.max_cached_entries and len(self._documents) > 1:
+            _, oldest = self._documents.popitem(last=False)
+            self._cached_entries -= len(oldest.entries)
+        return document
 
 
 def split(entries: Sequence[FileEntry], before: Sequence[tuple[ObjectKey, Sequence[FileEntry]]]) -> Sequence[ListPart]:

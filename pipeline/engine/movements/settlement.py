@@ -14,7 +14,7 @@ from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Counts, FirstError, GroupCounts, Movement, Totals, final_status
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
-from pipeline.domain.planning.compaction import applicable
+from pipeline.domain.planning.compaction import applicable, count_group
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
 from pipeline.engine.storage.binaries import open_contents
@@ -95,7 +95,7 @@ class Settlement:
             violated = unfinished if movement.refused else {violation.stream for violation in violations}
             settled = replace(settled, totals=totals, problems=problems, inventory=inventory)
             settled = replace(settled, violated=tuple(sorted(violated)))
-            return replace(settled, counts=counts, reasons=reasons, first_error=first)
+            return replace(settled, counts=counts, marks=len(marks), reasons=reasons, first_error=first)
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         await self._context.flows.store_history(settled)
@@ -221,8 +221,7 @@ def _counts(
     counts = {label: known for label, known in movement.counts.items() if label in movement.file_lists}
     for label, key in movement.file_lists.items():
         if key in lists:
-            needed = applicable(lists[key], marks)
-            counts[label] = GroupCounts(len(needed), sum(entry.id in marks for entry in needed))
+            counts[label] = count_group(lists[key], marks)
     return counts
 
 

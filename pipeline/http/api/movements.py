@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pipeline.assembly.commands.status import FileListing, read_state
+from pipeline.assembly.commands.status import read_state
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
-from pipeline.domain.movement import Status
+from pipeline.domain.movement import GroupCounts, Status
 from pipeline.http.access import Viewer
+from pipeline.http.api.file_pages import ListedFiles
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
-from pipeline.http.api.paths import After, FlowPath, Limit, page_of, page_of_files
-from pipeline.http.kept.listings import GroupCounts
+from pipeline.http.api.paths import After, FlowPath, Limit, page_of
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.ports.destination import Mark
@@ -80,20 +80,22 @@ async def list_event_files(
     after: After = None,
     limit: Limit = 100,
 ) -> Page[FileModel]:
-    """List the Event Files that a Flow has accumulated up to a Movement, in the order in which they are imported."""
+    """List the Event Files that a Flow has accumulated up to a Movement, in the order in which they are imported.
+
+    A page of a Flow with very many may be short, and still have a `next`.
+    """
     site = site_of(request)
     found = await site.runtime.flows.read_flow(flow)
     movement = await site.runtime.flows.read_movement(flow, number)
-    lists = await site.listings.entries(found, movement)
     marks = (await site.listings.marks(found)).by_file
-    chosen = [
-        entry
-        for entries in lists
-        for entry in entries
-        if stream in (None, entry.id.stream) and (state is None or _has_state(entry, state, marks))
-    ]
-    page = page_of_files(chosen, after, limit)
-    return Page(items=[_file(entry, marks) for entry in page.items], next=page.next)
+
+    def shown(entry: FileEntry, _before: FileEntry | None) -> Sequence[FileEntry]:
+        is_wanted = stream in (None, entry.id.stream) and (state is None or _has_state(entry, state, marks))
+        return (entry,) if is_wanted else ()
+
+    listed = ListedFiles(site.runtime.flows.file_lists, found, movement)
+    page = await listed.page(movement.file_lists, shown, after, limit)
+    return Page(items=files_of(page.items, marks), next=page.next)
 
 
 @router.get("/movements/{number}/rejected")
@@ -144,9 +146,9 @@ async def stream_object(site: Site, flow: FlowName, file: EventFileId) -> Respon
     return StreamingResponse(pieces(), media_type="application/zstd", headers=headers)
 
 
-def files_of(listing: FileListing) -> list[FileModel]:
-    """Return the Event Files of a listing, in their order."""
-    return [_file(entry, listing.marks.by_file) for entry in listing.entries]
+def files_of(entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark] | None) -> list[FileModel]:
+    """Return these Event Files, and what a destination with these marks has of them."""
+    return [_file(entry, marks) for entry in entries]
 
 
 def _counted(label: str, counts: GroupCounts) -> GroupModel:

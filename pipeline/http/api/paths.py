@@ -8,8 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query
 
-from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId, FlowName, decode_name
+from pipeline.domain.ids import FlowName, decode_name
 from pipeline.http.api.models import Page
 from pipeline.http.problems import ProblemError
 
@@ -32,20 +31,12 @@ def page_of(items: Sequence[T], cursor: Callable[[T], C], after: C | None, limit
     """Return a page of a list: the items behind the one that `after` names. ProblemError when the list has none such."""
     start = 0 if after is None else next((at + 1 for at, item in enumerate(items) if cursor(item) == after), -1)
     if start < 0:
-        raise _gone()
+        raise gone()
     shown = list(items[start : start + limit])
     more = start + limit < len(items)
     return Page(items=shown, next=str(cursor(shown[-1])) if more and shown else None)
 
 
-def page_of_files(entries: Sequence[FileEntry], after: str | None, limit: int) -> Page[FileEntry]:
-    """Return a page of Event Files, as `page_of` does."""
-    try:
-        wanted = None if after is None else EventFileId.parse(after)
-    except ValueError:
-        raise _gone() from None
-    return page_of(entries, lambda entry: entry.id, wanted, limit)
-
-
-def _gone() -> ProblemError:
+def gone() -> ProblemError:
+    """Return the problem of a cursor whose item is gone."""
     return ProblemError(HTTPStatus.GONE, "The list does not have the item of this cursor any more. Begin again.")

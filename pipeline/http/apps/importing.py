@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -12,11 +13,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from pipeline.assembly.commands.observation.id_map import open_id_map
+from pipeline.assembly.commands.status import counts_at_end
+from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label
 from pipeline.domain.movement import Movement, Status
+from pipeline.domain.planning.compaction import applicable_part
 from pipeline.http.access import require_app
+from pipeline.http.api.file_pages import ListedFiles
 from pipeline.http.api.models import Page
-from pipeline.http.api.paths import After, FlowPath, Limit, page_of_files
+from pipeline.http.api.paths import After, FlowPath, Limit
 from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
@@ -174,9 +179,14 @@ async def list_files(
     """List the Event Files of a complete group, in the order in which they are to be imported."""
     site = site_of(request)
     importing = await _open(site, flow, number)
-    entries, marks = await importing.files(Label(label))
-    links = await Links.of(site)
-    page = page_of_files(entries, after, limit)
+    importing.ensure_complete(Label(label))
+    marks, links = await importing.marks(), await Links.of(site)
+    listed = ListedFiles(site.runtime.flows.file_lists, importing.flow, importing.movement)
+
+    def shown(entry: FileEntry, before: FileEntry | None) -> Sequence[FileEntry]:
+        return applicable_part(entry, before, marks)
+
+    page = await listed.page([Label(label)], shown, after, limit)
     items = []
     for entry in page.items:
         url, expires = links.make(importing.movement.stored_in, "events", str(entry.id))
@@ -261,11 +271,11 @@ async def _open(site: Site, flow: FlowName, number: int | None = None) -> AppImp
 async def _state(site: Site, flow: FlowName, number: int | None = None) -> ImportState:
     importing = await _open(site, flow, number)
     movement = importing.movement
-    marks = await importing.marks()
-    groups = []
-    for label, key in sorted(movement.file_lists.items()):
-        counts = await site.listings.count(importing.flow, key, marks)
-        groups.append(GroupState(label=label, files=counts.listed, imported=counts.imported or 0))
+    counts = counts_at_end(movement)  # nothing is taken for it any more
+    if counts is None:
+        marks, lists = await importing.marks(), sorted(movement.file_lists.items())
+        counts = {label: await site.listings.count(importing.flow, key, marks) for label, key in lists}
+    groups = [GroupState(label=label, files=one.listed, imported=one.imported or 0) for label, one in counts.items()]
     return ImportState(
         flow=flow,
         movement=movement.number,

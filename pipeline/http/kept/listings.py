@@ -6,34 +6,22 @@ File Lists never change, and the marks of a settled Flow hardly do: what was rea
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import anyio
 
-from pipeline.assembly.commands.status import LIVE_FILES, Marks, ask_marks
+from pipeline.assembly.commands.status import LIVE_FILES, Marks, ask_marks, counts_at_end
 from pipeline.assembly.runtime import Runtime
 from pipeline.domain.errors import AbsentError
-from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
-from pipeline.domain.movement import Flow, Movement
-from pipeline.domain.planning.compaction import applicable
+from pipeline.domain.movement import Flow, GroupCounts, Movement
+from pipeline.domain.planning.compaction import count_group
 
 KEPT_COUNTS = 10_000
 KEPT_MARKS, MARKS_SECONDS = 8, 30.0
 """The marks of this many settled Flows are kept this long. Only the retry of a person changes them."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupCounts:
-    """How many Event Files of a group a destination needs, how many it has (None: unknown), their records and bytes (None:
-    the File List has been pruned).
-    """
-
-    listed: int
-    imported: int | None
-    records: int | None
-    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,51 +56,46 @@ class Listings:
                 self._marks.popitem(last=False)
         return marks
 
-    async def entries(self, flow: Flow, movement: Movement) -> Sequence[Sequence[FileEntry]]:
-        """Return the entries of each File List of a Movement, by label. AbsentError when they have been pruned."""
-        try:
-            return [await self._runtime.flows.read_file_list(key) for _, key in sorted(movement.file_lists.items())]
-        except AbsentError as error:
-            raise AbsentError(
-                f"The File Lists of Movement {movement.number} of Flow {flow.name!r} have been pruned; the latest Movement is "
-                f"{flow.movements}."
-            ) from error
-
     async def groups(self, flow: Flow, movement: Movement) -> Groups:
-        """Return the counts of all groups. Of a settled Movement with very many Event Files, those at its end are shown."""
-        counts, labels = movement.counts, sorted(movement.file_lists)
-        at_end = movement.settled and counts.keys() >= set(labels)
-        if at_end and sum(one.listed for one in counts.values()) > LIVE_FILES:
-            return Groups({label: await self._count_at_end(flow, movement, label) for label in labels})
+        """Return the counts of all groups.
+
+        They are those at the end of a Movement before the latest one, and of one with very many Event Files.
+        """
+        at_end = counts_at_end(movement)
+        if at_end is not None and (movement.number < flow.movements or _listed(at_end) > LIVE_FILES):
+            return Groups(await self._with_sizes(flow, movement, at_end))
         marks = await self.marks(flow)
+        if at_end is not None and marks.by_file is not None and len(marks.by_file) == movement.marks:
+            return Groups(await self._with_sizes(flow, movement, at_end))
         return Groups(
-            {label: await self.count(flow, movement.file_lists[label], marks.by_file) for label in labels},
+            {label: await self.count(flow, key, marks.by_file) for label, key in sorted(movement.file_lists.items())},
             marks.unknown_because if marks.by_file is None else "",
         )
 
-    async def _count_at_end(self, flow: Flow, movement: Movement, label: Label) -> GroupCounts:
-        count = movement.counts[label]
-        try:
-            found = await self.count(flow, movement.file_lists[label], None)
-        except AbsentError:
-            return GroupCounts(count.listed, count.imported, None, None)
-        return GroupCounts(count.listed, count.imported, found.records, found.bytes)
+    async def _with_sizes(
+        self, flow: Flow, movement: Movement, counts: Mapping[Label, GroupCounts]
+    ) -> Mapping[Label, GroupCounts]:
+        """Return the counts with records and bytes, from the File Lists where an earlier release has settled the Movement."""
+        return {
+            label: one if one.records is not None else await self._with_size(flow, movement.file_lists[label], one)
+            for label, one in counts.items()
+        }
+
+    async def _with_size(self, flow: Flow, key: ObjectKey, counts: GroupCounts) -> GroupCounts:
+        with suppress(AbsentError):  # it has been pruned
+            found = await self.count(flow, key, None)
+            return replace(counts, records=found.records, bytes=found.bytes)
+        return counts
 
     async def count(self, flow: Flow, key: ObjectKey, marked: Collection[EventFileId] | None) -> GroupCounts:
         """Return the counts of one File List with these marks. They only grow, so that their number says which they are."""
         known = flow.marks_namespace, key, None if marked is None else len(marked)
         if known not in self._counts:
-            self._counts[known] = _counts(await self._runtime.flows.read_file_list(key), marked)
+            self._counts[known] = count_group(await self._runtime.flows.read_file_list(key), marked)
             if len(self._counts) > KEPT_COUNTS:
                 self._counts.popitem(last=False)
         return self._counts[known]
 
 
-def _counts(entries: Sequence[FileEntry], marked: Collection[EventFileId] | None) -> GroupCounts:
-    needed = applicable(entries, marked or ())
-    return GroupCounts(
-        len(needed),
-        None if marked is None else sum(entry.id in marked for entry in needed),
-        sum(entry.upserts + entry.deletes for entry in needed),
-        sum(entry.size for entry in needed),
-    )
+def _listed(counts: Mapping[Label, GroupCounts]) -> int:
+    return sum(one.listed for one in counts.values())

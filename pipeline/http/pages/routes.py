@@ -12,15 +12,16 @@ from starlette.responses import Response
 from pipeline.assembly.commands.history import read_history, read_recent
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
 from pipeline.assembly.commands.show import show
-from pipeline.assembly.commands.status import FileListing, ask_marks, read_state
+from pipeline.assembly.commands.status import read_state
 from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import Header
-from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.work_errors import read_errors
+from pipeline.http.api.file_pages import ListedFiles
 from pipeline.http.api.models import WorkerModel
 from pipeline.http.api.movements import files_of
-from pipeline.http.api.paths import After, FlowPath, page_of
+from pipeline.http.api.paths import After, FlowPath
 from pipeline.http.pages.actions import actions_for
 from pipeline.http.pages.charts import SHOWN, RateChart, lags, movement_charts, rate_chart
 from pipeline.http.pages.rendering import live_page, page
@@ -130,14 +131,14 @@ async def files_page(
     request: Request, who: Viewer, flow: FlowPath, number: int, label: str = "", after: After = None
 ) -> Response:
     """Show the Event Files of one group of a Movement."""
-    runtime = site_of(request).runtime
-    found, movement = await runtime.flows.read_flow(flow), await runtime.flows.read_movement(flow, number)
+    site = site_of(request)
+    flows = site.runtime.flows
+    found, movement = await flows.read_flow(flow), await flows.read_movement(flow, number)
     labels = sorted(movement.file_lists)
     label = label or (labels[0] if labels else "")
-    key = movement.file_lists.get(Label(label))
-    entries = [] if key is None else await runtime.flows.read_file_list(key)
-    shown = page_of(entries, lambda entry: str(entry.id), after, FILES_SHOWN)
-    files = files_of(FileListing(movement, tuple(shown.items), await ask_marks(found, runtime.store)))
+    group = [one for one in labels if one == label]
+    shown = await ListedFiles(flows.file_lists, found, movement).page(group, lambda one, _: (one,), after, FILES_SHOWN)
+    files = files_of(shown.items, (await site.listings.marks(found)).by_file)
     return page("files", who, flow=flow, number=number, labels=labels, label=label, files=files, next=shown.next)
 
 
