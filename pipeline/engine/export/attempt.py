@@ -59,7 +59,8 @@ class ExportAttempt:
                 )
             return change(now)
 
-        self.movement = await self.context.flows.update(self.movement.flow, self.movement.number, fenced)
+        before = self.movement
+        self.movement = await self.context.flows.update(before.flow, before.number, fenced, before)
 
     def reject(self, schema: StreamSchema, key: Key, why: RowRejection) -> None:
         """Note a record that the source cannot give."""

@@ -66,6 +66,7 @@ class FlowStore:
         self.store_clock = StoreClock(store)
         self.file_lists = FileLists(store)
         self.outbox = Outbox(store)
+        self._written: tuple[Movement, Version] | None = None
 
     async def list_names(self) -> Sequence[FlowName]:
         """Return the names of all Flows, sorted. Costs a request for each thousand."""
@@ -271,24 +272,31 @@ class FlowStore:
 
         return await compare_and_set(attempt, key)
 
-    async def update(self, flow: FlowName, number: int, change: Callable[[Movement], Movement]) -> Movement:
+    async def update(
+        self, flow: FlowName, number: int, change: Callable[[Movement], Movement], after: Movement | None = None
+    ) -> Movement:
         """Change movement.json by compare-and-set and return it; `change` may be called more than once.
 
-        Nothing is written when `change` returns its argument. ConflictError when the Movement has settled and `change`
-        names other File Lists or states: the caller has been replaced, and what it stored may be deleted already.
+        `after` is what an earlier call returned: if it was the last one to write, and nobody else has written since, the
+        document is not read. Nothing is written when `change` returns its argument. ConflictError when the Movement has
+        settled and `change` names other File Lists or states: the caller has been replaced, and what it stored may be
+        deleted already.
         """
         key = object_keys.movement_key(flow, number)
 
         async def attempt() -> Movement:
-            stored = await self._store.get(key)
-            before = decode_movement(stored.data, key)
-            changed = change(before)
+            known, self._written = self._written, None
+            if known is None or known[0] is not after or (changed := change(after)) is after:
+                stored = await self._store.get(key)
+                known = decode_movement(stored.data, key), stored.version
+                changed = change(known[0])
+            before, version = known
             if changed is before:
                 return before
             movement = replace(changed, updated=before.updated if before.settled else self.clock.now())
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
-            await self._replace(key, encode_movement(movement), stored.version)
+            self._written = movement, await self._replace(key, encode_movement(movement), version)
             await self.outbox.note(transitions_of(before, movement))
             return movement
 
@@ -301,8 +309,8 @@ class FlowStore:
         except PipelineError as error:
             log.warning("history_not_stored", flow=settled.flow, movement=settled.number, reason=str(error))
 
-    async def _replace(self, key: ObjectKey, data: bytes, version: Version) -> None:
+    async def _replace(self, key: ObjectKey, data: bytes, version: Version) -> Version:
         try:
-            await self._store.put(key, data, version)
+            return await self._store.put(key, data, version)
         except ConflictError as error:
             raise LostRaceError(str(error)) from error

@@ -15,7 +15,7 @@ from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS
 from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
-from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.ddl.target_table import table_oid, table_oids
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection
@@ -51,11 +51,9 @@ def create_constraints(
 
     Unsupported constraints of the wanted tables are logged.
     """
-    tables = []
-    for schema in schemas:
-        oid = table_oid(connection, SCHEMA, schema.stream) if _is_concerned(schema, wanted) else None
-        if oid is not None:
-            tables.append(_Table(connection, schema, oid))
+    concerned = {(SCHEMA, schema.stream): schema for schema in schemas if _is_concerned(schema, wanted)}
+    oids = table_oids(connection, concerned)
+    tables = [_Table(connection, schema, oids[name]) for name, schema in concerned.items() if name in oids]
     for table in tables:
         if table.stream in wanted:
             yield from table.create_indexes()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, run_single
-from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.ddl.target_table import table_oid, table_oids
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection
@@ -123,8 +123,8 @@ def broken_foreign_keys(
     connection: Connection, tables: Set[tuple[str, str]], streams: Mapping[tuple[str, str], StreamName]
 ) -> Iterator[Violation]:
     """Check the foreign keys from and to these tables."""
-    oids = [oid for table in sorted(tables) if (oid := table_oid(connection, *table)) is not None]
-    for key in read_foreign_keys(connection, oids):
+    oids = table_oids(connection, sorted(tables))
+    for key in read_foreign_keys(connection, list(oids.values())):
         reason = _broken(connection, key)
         if reason is not None:
             columns = tuple(key.row["columns"])

@@ -22,10 +22,9 @@ from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.evolution.constraints import present_definitions
 from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS, NameOwners
 from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
+from pipeline.connectors.postgres.ddl.present_tables import PresentTables
 from pipeline.connectors.postgres.ddl.sequences import advance_sequences, sequence_of
-from pipeline.connectors.postgres.ddl.target_table import table_oid
-from pipeline.connectors.postgres.schema import catalog_queries as queries
-from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
+from pipeline.connectors.postgres.schema.catalog_queries import Row
 from pipeline.connectors.postgres.schema.definitions import nameless
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
@@ -34,6 +33,8 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
 
+READ_TABLES = 200
+"""The columns and constraints of this many tables are read, and kept in memory, at once."""
 _ABOUT_THE_STATEMENT = ("0A", "22", "23", "42", "54", "55000")
 """SQLSTATEs, or their classes, that say that something cannot be created; any other is about the server."""
 
@@ -51,10 +52,11 @@ def finish_streams(
     """
     every = [_Table(connection, schema.stream, postgres_native(schema), owners) for schema in schemas]
     wanted = [table for table in every if table.stream in streams]
+    related = {name for table in every if table.parents for name in (table.name, *table.parents)}
     violations: list[Violation] = []
     for table in wanted:
         violations += table.inherit()
-    for table in wanted:
+    for table in _with_present(connection, wanted, related):
         violations += table.create_constraints(renames=table.stream in ours)
         if table.stream in ours:
             violations += table.forbid_nulls()
@@ -63,14 +65,25 @@ def finish_streams(
             violations += table.set_persistence()
         violations += table.advance_sequences()
     names = {table.name for table in wanted}
-    for table in every:
+    referring = [table for table in every if table.refers_to(names)]
+    for table in _with_present(connection, referring, related):
         violations += table.create_foreign_keys(names)
     violations += create_constraints(connection, schemas, streams)
     return violations
 
 
+def _with_present(connection: Connection, tables: Sequence[_Table], related: Set[tuple[str, str]]) -> Iterator[_Table]:
+    """Give the tables, some at a time with what they have. Those `related` by inheritance change with each other."""
+    for start in range(0, len(tables), READ_TABLES):
+        some = tables[start : start + READ_TABLES]
+        present = PresentTables(connection, [table.name for table in some if table.name not in related])
+        for table in some:
+            table.present = present
+            yield table
+
+
 class _Table:
-    """Creates what one table lacks of its description."""
+    """Creates what one table lacks of its description. `present` tells what it has."""
 
     def __init__(self, connection: Connection, stream: StreamName, native: Native, owners: NameOwners) -> None:
         self._connection = connection
@@ -78,11 +91,13 @@ class _Table:
         self.stream = stream
         self._native = native
         self.name = name_of(native)
+        self.parents = [(schema, name) for schema, name in native.get("inherits", ())]
         self._sql = qualified(*self.name)
+        self.present = PresentTables(connection, [])
 
     def inherit(self) -> Iterator[Violation]:
         """Let the table inherit from its parents."""
-        for parent in self._native.get("inherits", ()):
+        for parent in self.parents:
             present = self._connection.execute(
                 "SELECT FROM pg_inherits WHERE inhrelid = to_regclass(%s) AND inhparent = to_regclass(%s)",
                 (self._sql, qualified(*parent)),
@@ -97,7 +112,7 @@ class _Table:
             table = qualified(*name_of(native))
             if renames:
                 yield from self._rename_equal(native)
-            constraints, indexes = map(_texts, present_definitions(self._connection, table))
+            constraints, indexes = map(_texts, self.present.definitions(name_of(native)))
             has_key = any(text.startswith("PRIMARY KEY") for text in constraints)
             for it in native.get("constraints", ()):
                 if has_key and it["kind"] == "primary":
@@ -112,7 +127,7 @@ class _Table:
     def _rename_equal(self, native: Native) -> Iterator[Violation]:
         """Give constraints that are equal to the source's the names that they have there; indexes in tables of ours."""
         table, schema = qualified(*name_of(native)), native["schema"]
-        constraints, indexes = present_definitions(self._connection, table)
+        constraints, indexes = self.present.definitions(name_of(native))
         for was, name in self._renames(
             {it["name"]: it["definition"] for it in native.get("constraints", ())}, constraints
         ):
@@ -152,7 +167,7 @@ class _Table:
                 if column.get("not_null") and column["name"] in columns and not columns[column["name"]]["not_null"]:
                     statement = f"{_alter_column(native, column)} SET NOT NULL"
                     yield from self._create(f"NOT NULL of {column['name']}", statement)
-                    columns = self._columns(native)
+                    columns = self.present.columns(name_of(native))
                 was, name = (it.get("not_null_name") for it in (columns.get(column["name"], {}), column))
                 if was and name and was != name and native is self._native:  # in a partition it cannot be renamed
                     statement = (
@@ -186,12 +201,7 @@ class _Table:
         """Give the descriptions of the table and of partitions with columns of their own, each with its columns here."""
         for native in self._every():
             if native.get("columns"):
-                yield native, self._columns(native)
-
-    def _columns(self, native: Native) -> Mapping[str, Row]:
-        oid = table_oid(self._connection, *name_of(native))
-        rows = fetch(self._connection, queries.COLUMNS, [] if oid is None else [oid])
-        return {row["name"]: row for row in rows}
+                yield native, self.present.columns(name_of(native))
 
     def _every(self) -> Iterator[Native]:
         """Give the descriptions of the table and its partitions."""
@@ -201,10 +211,8 @@ class _Table:
     def set_persistence(self) -> Iterator[Violation]:
         """Make the table LOGGED or UNLOGGED. Partitions are left as they are: the source does not tell."""
         wanted = bool(self._native.get("unlogged"))
-        row = self._connection.execute(
-            "SELECT relpersistence = 'u' FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'r'", (self._sql,)
-        ).fetchone()
-        if row is not None and row[0] != wanted and "unlogged" in self._native:
+        present = self.present.is_unlogged(self.name)
+        if present not in (None, wanted) and "unlogged" in self._native:
             word = "UNLOGGED" if wanted else "LOGGED"
             yield from self._create(f"{word} of the table", f"ALTER TABLE {self._sql} SET {word}")
 
@@ -216,13 +224,19 @@ class _Table:
             message = f"its sequence cannot be set to the source's value: {error.diag.message_primary}"
             yield Violation(self.stream, message)
 
+    def refers_to(self, tables: Set[tuple[str, str]]) -> bool:
+        """Whether the table or a partition has a foreign key from or to these tables."""
+        return any(self._foreign_keys(native, tables) for native in self._every())
+
+    def _foreign_keys(self, native: Native, tables: Set[tuple[str, str]]) -> Sequence[Native]:
+        keys = native.get("foreign_keys", ())
+        return [key for key in keys if self.name in tables or tuple(key["references"]) in tables]
+
     def create_foreign_keys(self, tables: Set[tuple[str, str]]) -> Iterator[Violation]:
         """Create missing foreign keys from and to these tables."""
         for native in self._every():
-            keys = native.get("foreign_keys", ())
-            wanted = [key for key in keys if self.name in tables or tuple(key["references"]) in tables]
-            constraints, _ = present_definitions(self._connection, qualified(*name_of(native))) if wanted else ({}, {})
-            present = _texts(constraints)
+            wanted = self._foreign_keys(native, tables)
+            present = _texts(self.present.definitions(name_of(native))[0]) if wanted else set()
             for key in wanted:
                 if present.isdisjoint((key["name"], key["definition"])):
                     not_created = create_foreign_key(self._connection, name_of(native), key)
@@ -235,11 +249,14 @@ class _Table:
         """Run a statement. A name that it gives to a part of `native`'s table is taken from a table that has lost it."""
         try:
             run_single(self._connection, statement)
+            if not statement.startswith("CREATE"):  # what an index adds is not asked for again
+                self.present.forget(self.name)
         except ALREADY_EXISTS as error:
             if native is not None and name is not None:
                 if self._has(native, name):  # another process has created it in the meantime
                     return
                 if self._owners.take(self._native, (native["schema"], name)):
+                    self.present.forget_all()
                     yield from self._create(what, statement, native, name)
                     return
             yield Violation(

@@ -14,13 +14,14 @@ from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.connectors.sql.schema_objects import ObjectId
 
+ReadObjects = Callable[[], Collection[ObjectId]]
 _LOOKUP = {"function": "to_regprocedure", "collation": "to_regcollation"}
 
 
-def create_prerequisites(connection: Connection, native: Native, before: Native, objects: Collection[ObjectId]) -> None:
+def create_prerequisites(connection: Connection, native: Native, before: Native, objects: ReadObjects) -> None:
     """Create what is missing, and change types that are as the description `before` says, in the connection's transaction.
 
-    `objects` are the schema objects that the Flow has created.
+    `objects` returns the schema objects that the Flow has created.
 
     An object that depends on a later one is tried again for as long as anything succeeds. What cannot be created is left
     to the statement that needs it, whose error names it.
@@ -42,11 +43,12 @@ def create_prerequisites(connection: Connection, native: Native, before: Native,
 
 
 def _steps(
-    connection: Connection, native: Native, before: Native, objects: Collection[ObjectId]
+    connection: Connection, native: Native, before: Native, objects: ReadObjects
 ) -> Iterator[Callable[[], None]]:
     """Yield a step for each object. IF NOT EXISTS alone would need the privilege to create what exists."""
-    schemas = {row[0] for row in connection.execute("SELECT nspname FROM pg_namespace")}
-    for schema in native.get("schemas", ()):
+    needed = native.get("schemas", ())
+    schemas = {row[0] for row in connection.execute("SELECT nspname FROM pg_namespace")} if needed else set()
+    for schema in needed:
         if schema not in schemas:
             yield partial(run_single, connection, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
     needs = native.get("needs", ())
@@ -63,7 +65,7 @@ def _steps(
     former = {(type_["schema"], type_["name"]): type_ for type_ in before.get("types", ())}
     for described in native.get("types", ()):
         name = described["schema"], described["name"]
-        yield partial(_ensure_type, TypeEvolution(connection, objects), described, former.get(name))
+        yield partial(_ensure_type, TypeEvolution(connection, objects()), described, former.get(name))
 
 
 def _create_object(connection: Connection, need: Native) -> None:

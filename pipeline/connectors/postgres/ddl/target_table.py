@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.connectors.postgres.schema import catalog_queries as queries
@@ -111,5 +111,11 @@ def _column(row: Row) -> TargetColumn:
 
 def table_oid(connection: Connection, schema: str, name: str) -> int | None:
     """Return the object id of a table, None when there is none."""
-    row = connection.execute("SELECT to_regclass(%s)::oid", (qualified(schema, name),)).fetchone()
-    return None if row is None else row[0]
+    return table_oids(connection, [(schema, name)]).get((schema, name))
+
+
+def table_oids(connection: Connection, tables: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], int]:
+    """Return the object ids of those of these tables that exist, by schema and name."""
+    names = {qualified(*table): table for table in tables}
+    rows = connection.execute("SELECT name, to_regclass(name)::oid FROM unnest(%s::text[]) AS name", (list(names),))
+    return {names[name]: oid for name, oid in rows if oid is not None}

@@ -20,7 +20,7 @@ from pipeline.connectors.postgres.loading.finishing import finish, kept_tables
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.integrity.circles import Circles
 from pipeline.connectors.postgres.loading.integrity.references import References
-from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
+from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects, read_side_effects
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
 from pipeline.connectors.postgres.loading.rejection.facts import read_facts
 from pipeline.connectors.postgres.loading.tables.stream_tables import StreamTables
@@ -282,7 +282,7 @@ class PostgresDestinationSession:
             schemas = ledger.schemas()
             items += renamed_columns(schemas)
             created = ledger.created()
-            names = LocalNames(connection, {schema.stream for schema in schemas})
+            names = LocalNames(connection, lambda: {schema.stream for schema in schemas})
             items += [item for schema in schemas for item in names.missing_definitions(schema)]
             items += widened_columns(connection, names, [it for it in schemas if it.stream in created])
             own = wanted.get(TECHNOLOGY, [])
@@ -293,7 +293,8 @@ class PostgresDestinationSession:
         return await self._on_connection(ensure)
 
     def _side_effects(self, connection: Connection, target: Target) -> SideEffects:
-        return SideEffects(connection, target.table.oid, as_replica=self._pool.as_replica)
+        oid = target.table.oid
+        return read_side_effects(connection, [oid], as_replica=self._pool.as_replica)[oid]
 
     def _references(self, connection: Connection, target: Target) -> References | None:
         return None if self._pool.as_replica else References(connection, target)

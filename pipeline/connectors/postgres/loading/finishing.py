@@ -17,9 +17,9 @@ from pipeline.connectors.postgres.ddl.evolution.former_tables import (
 from pipeline.connectors.postgres.ddl.evolution.names import NameOwners
 from pipeline.connectors.postgres.ddl.foreign_keys import broken_foreign_keys
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
-from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.ddl.target_table import table_oids
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
-from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
+from pipeline.connectors.postgres.loading.integrity.side_effects import read_side_effects
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -39,7 +39,7 @@ def finish(
         ledger.remember_former_partitions(stream, drop_former_partitions(connection, oids))
     former = former_streams(schemas, ledger.created())
     owners = NameOwners(connection, list(map(postgres_native, schemas)), created_tables(ledger))
-    names = LocalNames(connection, {schema.stream for schema in schemas})
+    names = LocalNames(connection, lambda: {schema.stream for schema in schemas})
     tables = {names.localized(schema).stream: schema.stream for schema in schemas}
     wanted = {table for table, stream in tables.items() if stream in streams}
     ours = {table for table in wanted if ledger.is_ours(tables[table])}
@@ -66,11 +66,11 @@ def _surplus(kept: KeptTable) -> Violation:
 def _active_side_effects(
     connection: Connection, schemas: Sequence[StreamSchema], *, as_replica: bool
 ) -> Iterator[Violation]:
-    for schema in schemas:
-        oid = table_oid(connection, *name_of(postgres_native(schema)))
-        if oid is not None:
-            texts = SideEffects(connection, oid, as_replica=as_replica).violations()
-            yield from (Violation(schema.stream, text) for text in texts)
+    streams = {name_of(postgres_native(schema)): schema.stream for schema in schemas}
+    oids = table_oids(connection, streams)
+    effects = read_side_effects(connection, oids.values(), as_replica=as_replica)
+    for name, oid in oids.items():
+        yield from (Violation(streams[name], text) for text in effects[oid].violations())
 
 
 def kept_tables(connection: Connection, ledger: ImportLedger, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:

@@ -7,8 +7,9 @@ itself, such as `xmin`, has an underscore behind it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from pipeline.codec.event_files.constraints import MEMBER, constraints_of, constraints_to_json
 from pipeline.connectors.postgres.ddl.constraints_out import unsupported_here
@@ -22,6 +23,8 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
 
+ReadStreams = Callable[[], Collection[StreamName]]
+"""Returns the streams of a Flow."""
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """https://www.postgresql.org/docs/current/ddl-system-columns.html"""
 _TABLES = """
@@ -34,14 +37,21 @@ WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p')
 
 
 class LocalNames:
-    """The names for streams of a Flow that has the streams `flow_streams`. `like`: only that stream's are asked for."""
+    """The names for streams of a Flow, which has those that `read_streams` gives. `like`: only that one's are asked for.
 
-    def __init__(
-        self, connection: Connection, flow_streams: Collection[StreamName], like: StreamName | None = None
-    ) -> None:
-        self._connection, self._streams = connection, flow_streams
-        rows = connection.execute(_TABLES, {"schema": SCHEMA, "like": like})
-        self._columns: Mapping[str, Sequence[str]] = dict(rows.fetchall())
+    Nothing is asked for streams of PostgreSQL, whose names are the same here.
+    """
+
+    def __init__(self, connection: Connection, read_streams: ReadStreams, like: StreamName | None = None) -> None:
+        self._connection, self._read_streams, self._like = connection, read_streams, like
+
+    @cached_property
+    def _streams(self) -> Collection[StreamName]:
+        return self._read_streams()
+
+    @cached_property
+    def _columns(self) -> Mapping[str, Sequence[str]]:
+        return dict(self._connection.execute(_TABLES, {"schema": SCHEMA, "like": self._like}).fetchall())
 
     def table(self, stream: StreamName) -> StreamName:
         """Return the name of a stream's table."""
@@ -104,16 +114,19 @@ class LocalNames:
         return {**described, MEMBER: constraints_to_json(constraints)}
 
 
-def refuse_other_case(connection: Connection, schema: StreamSchema, flow_streams: Collection[StreamName]) -> None:
+def refuse_other_case(connection: Connection, schema: StreamSchema, read_streams: ReadStreams) -> None:
     """ConfigurationError when a new stream of PostgreSQL would fill a table or column beside one that the app made.
 
     Names there may differ in case alone, so one of the app's that does is not taken for the stream's.
     """
     native = schema.native.get("postgresql")
-    if not isinstance(native, Mapping) or schema.stream in flow_streams:
+    if not isinstance(native, Mapping):
         return
     place, table = str(native["schema"]), str(native["table"])
     present: dict[str, list[str]] = dict(connection.execute(_TABLES, {"schema": place, "like": table}).fetchall())
+    flow_streams = read_streams() if present else ()
+    if not present or schema.stream in flow_streams:
+        return
     others = [name for name in present if name != table and stream_name(place, name) not in flow_streams]
     if table not in present and others:
         raise _other_case(f"Table {table}", f"a table {others[0]}")

@@ -5,7 +5,7 @@ They go before the rows that they would not allow. What replaces them is created
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 
 import psycopg
 
@@ -22,10 +22,12 @@ ForeignKeyName = tuple[str, str, str]
 """Schema and name of a table, and the name of its foreign key."""
 
 _DEFINITIONS = """
-SELECT k.conname, pg_get_constraintdef(k.oid), false FROM pg_constraint AS k WHERE k.conrelid = to_regclass(%(table)s)
+WITH given AS MATERIALIZED (SELECT name, to_regclass(name)::oid AS oid FROM unnest(%s::text[]) AS name)
+SELECT g.name, k.conname, pg_get_constraintdef(k.oid), false
+FROM given AS g JOIN pg_constraint AS k ON k.conrelid = g.oid
 UNION ALL
-SELECT c.relname, pg_get_indexdef(c.oid), true FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid = to_regclass(%(table)s)
+SELECT g.name, c.relname, pg_get_indexdef(c.oid), true
+FROM given AS g JOIN pg_index AS i ON i.indrelid = g.oid JOIN pg_class AS c ON c.oid = i.indexrelid
 """
 
 
@@ -33,11 +35,20 @@ _WITH_AN_INDEX = ("PRIMARY KEY", "UNIQUE", "EXCLUDE")
 """Constraints whose index has their name; one of another kind and an index may share a name by chance."""
 
 
-def present_definitions(connection: Connection, table: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the definitions of a table's constraints, and those of its indexes without their names, by name."""
-    found: tuple[dict[str, str], dict[str, str]] = {}, {}
-    for name, definition, is_index in connection.execute(_DEFINITIONS, {"table": table}):
-        found[is_index][name] = nameless(name, definition) if is_index else definition
+Definitions = tuple[dict[str, str], dict[str, str]]
+"""Those of a table's constraints, and those of its indexes without their names, by name."""
+
+
+def present_definitions(connection: Connection, table: str) -> Definitions:
+    """Return the definitions of a table, whose name is SQL."""
+    return definitions_by_table(connection, [table])[table]
+
+
+def definitions_by_table(connection: Connection, tables: Collection[str]) -> Mapping[str, Definitions]:
+    """Return the definitions of each of these tables."""
+    found: dict[str, Definitions] = {table: ({}, {}) for table in tables}
+    for table, name, definition, is_index in connection.execute(_DEFINITIONS, (list(tables),)):
+        found[table][is_index][name] = nameless(name, definition) if is_index else definition
     return found
 
 

@@ -7,7 +7,7 @@ also against readers) until the transaction ends, so it happens only where there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -18,19 +18,19 @@ _WORDS = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 _FOUND = """
 WITH RECURSIVE tables AS (
-    SELECT %(oid)s::oid::regclass AS relid UNION
-    SELECT i.inhrelid::regclass FROM tables AS t JOIN pg_inherits AS i ON i.inhparent = t.relid
+    SELECT oid AS root, oid::regclass AS relid FROM unnest(%s::oid[]) AS oid UNION
+    SELECT t.root, i.inhrelid::regclass FROM tables AS t JOIN pg_inherits AS i ON i.inhparent = t.relid
     JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relispartition)
-SELECT t.relid::text, 'TRIGGER', quote_ident(g.tgname), g.tgenabled::text, pg_has_role(c.relowner, 'USAGE')
+SELECT t.root, t.relid::text, 'TRIGGER', quote_ident(g.tgname), g.tgenabled::text, pg_has_role(c.relowner, 'USAGE')
 FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_trigger AS g ON g.tgrelid = t.relid
 WHERE NOT g.tgisinternal AND g.tgtype & 28 <> 0
 UNION ALL
-SELECT t.relid::text, 'RULE', quote_ident(r.rulename), r.ev_enabled::text, pg_has_role(c.relowner, 'USAGE')
+SELECT t.root, t.relid::text, 'RULE', quote_ident(r.rulename), r.ev_enabled::text, pg_has_role(c.relowner, 'USAGE')
 FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_rewrite AS r ON r.ev_class = t.relid
 WHERE r.ev_type IN ('2', '3', '4')
-ORDER BY 1, 2, 3
+ORDER BY 1, 2, 3, 4
 """
-"""Triggers of a table and its partitions for INSERT, UPDATE or DELETE (the bits 4, 8 and 16), and rules for them.
+"""Triggers of tables and their partitions for INSERT, UPDATE or DELETE (the bits 4, 8 and 16), and rules for them.
 
 `pg_partition_tree` would lock the table, and two loads could then wait for each other.
 """
@@ -50,12 +50,19 @@ class SideEffect:
         return f"the {self.kind.lower()} {self.name} of {self.table}"
 
 
-class SideEffects:
-    """What would act on rows while one table is loaded. `as_replica`: the session is one that replicates."""
+def read_side_effects(connection: Connection, oids: Collection[int], *, as_replica: bool) -> Mapping[int, SideEffects]:
+    """Return what would act on rows of each of these tables. `as_replica`: the session is one that replicates."""
+    found: dict[int, list[SideEffect]] = {oid: [] for oid in oids}
+    for oid, *row in connection.execute(_FOUND, (list(oids),)):
+        found[oid].append(SideEffect(*row))
+    return {oid: SideEffects(connection, effects, as_replica=as_replica) for oid, effects in found.items()}
 
-    def __init__(self, connection: Connection, table_oid: int, *, as_replica: bool) -> None:
+
+class SideEffects:
+    """What would act on rows while one table is loaded: those of its triggers and rules that are active."""
+
+    def __init__(self, connection: Connection, found: Sequence[SideEffect], *, as_replica: bool) -> None:
         self._connection = connection
-        found = [SideEffect(*row) for row in connection.execute(_FOUND, {"oid": table_oid})]
         firing = "AR" if as_replica else "AO"
         self.active: Sequence[SideEffect] = [one for one in found if one.enabled in firing]
         self.has_rules = any(one.kind == "RULE" for one in found)

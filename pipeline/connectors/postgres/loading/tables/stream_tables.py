@@ -45,10 +45,9 @@ class StreamTables:
             return known
         with connection.transaction():
             lock_definitions(connection)
-            streams = ledger.streams()
-            names = LocalNames(connection, streams, schema.stream)
+            names = LocalNames(connection, ledger.streams, schema.stream)
             local = names.localized(schema)
-            refuse_other_case(connection, schema, streams)
+            refuse_other_case(connection, schema, ledger.streams)
             if ledger.has_later_schema(schema.stream, header.export_time):
                 table = existing_table(connection, local)  # it has followed the source further than this file
             else:
@@ -81,7 +80,7 @@ class StreamTables:
 
     def for_retry(self, connection: Connection, ledger: ImportLedger, schema: StreamSchema) -> Target:
         """Return how rejected records of a stream are loaded, in the connection's transaction."""
-        local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
+        local = LocalNames(connection, ledger.streams, schema.stream).localized(schema)
         is_widened = schema.stream in ledger.created()
         before = local if ledger.is_ours(schema.stream) else None  # so that a stand-in for a partition stays one
         return target_of(ensure_table(connection, local, ledger, before)[0], local, schema, is_widened=is_widened)
@@ -100,7 +99,7 @@ class StreamTables:
         self.forget(schema.stream)
         with connection.transaction():
             lock_definitions(connection)
-            local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
+            local = LocalNames(connection, ledger.streams, schema.stream).localized(schema)
             there = dict(zip(local.column_names, schema.column_names, strict=True))
             kinds = {name: found[there[name]] for name in there if there[name] in found}
             cannot = widen_columns(connection, local, schema.stream, kinds)
