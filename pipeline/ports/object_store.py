@@ -112,13 +112,14 @@ class ObjectStore(Protocol):
         ...
 
 
-async def list_pages(store: ObjectStore, prefix: str) -> AsyncGenerator[Sequence[ObjectInfo], None]:
-    """Yield the objects whose keys start with `prefix`, in pages of up to `PAGE_OBJECTS`, one request each."""
-    after: ObjectKey | None = None
-    page: Sequence[ObjectInfo] = ()
-    while after is None or len(page) == PAGE_OBJECTS:
-        page = await store.list_page(prefix, after=after, limit=PAGE_OBJECTS)
-        if not page:
-            return
+async def list_pages(
+    store: ObjectStore, prefix: str, after: ObjectKey | None = None
+) -> AsyncGenerator[Sequence[ObjectInfo], None]:
+    """Yield the objects whose keys start with `prefix`, those behind `after`, in pages of up to `PAGE_OBJECTS`, one request
+    each.
+    """
+    while page := await store.list_page(prefix, after=after, limit=PAGE_OBJECTS):
         yield page
+        if len(page) < PAGE_OBJECTS:
+            return
         after = page[-1].key

@@ -8,14 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.codec.documents.failures import Failure
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable, applicable_part
 from pipeline.engine.movements.file_lists import FileLists
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.http.api import file_pages
-from pipeline.http.api.file_pages import ListedFiles, Shown
+from pipeline.http.api.file_pages import Failures, ListedFiles, Shown
 from pipeline.http.problems import ProblemError
+from pipeline.testing.simulated.clock import ManualClock
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.engine.long_flow import BEGAN
 
@@ -93,6 +96,38 @@ async def test_a_page_of_a_small_flow_is_full() -> None:
     listed = await store(dict.fromkeys([f"group {number}" for number in range(30)], 3))
     page = await listed.page(listed.movement.file_lists, for_app(()), None, 90)
     assert (len(page.items), page.next) == (90, None)
+
+
+async def fail(files: int, movements: int) -> Failures:
+    """Store failures of this number of Event Files: one of the whole file, or of two records of it."""
+    flows = FlowStore(MemoryObjectStore(), ManualClock(BEGAN))
+    for number in range(files):
+        file = EventFileId(1, StreamName(f"table {number}"), Phase.FULL, 0)
+        lines: list[int | None] = [None] if number % 3 else [2, 9]
+        found = [Failure(file, line, None, None, f"reason {number % 2}") for line in lines]
+        await flows.write_failures(FLOW, 1, file, found)
+    return Failures(flows, Flow(FLOW, "a", "b", BEGAN, movements=movements), Movement(FLOW, 1, BEGAN, BEGAN))
+
+
+@pytest.mark.parametrize(("limit", "movements"), [(1, 1), (7, 1), (1000, 1), (7, 1_000), (1000, 1_000)])
+async def test_pages_have_each_failure_once_and_those_of_a_large_flow_read_few_files(
+    limit: int, movements: int
+) -> None:
+    failures = await fail(40, movements)
+    every = await failures.flows.read_failures(FLOW, 1)
+    assert len(every) == 54
+    for wanted in ({"reason 0", "reason 1"}, {"reason 1"}, set[str]()):
+        found, pages, after = list[Failure](), 0, None
+        while pages == 0 or after is not None:
+            page = await failures.page(lambda one, wanted=wanted: one.reason in wanted, after, limit)  # type: ignore[misc]
+            found += page.items
+            pages, after = pages + 1, page.next
+            assert len(page.items) <= min(limit, 2 * file_pages.MOST_FAILED if movements > 1 else limit)
+        assert found == [one for one in every if one.reason in wanted]
+        assert pages > 2 or movements == 1
+    for gone in ("", "x", "1/table/full/0:2", f"{every[0].file}:77"):
+        with pytest.raises(ProblemError, match="Begin again"):
+            await failures.page(lambda one: True, gone, limit)
 
 
 async def test_a_cursor_of_another_list_is_gone() -> None:

@@ -12,6 +12,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
+from pipeline.codec.documents.failures import Failure
 from pipeline.domain.ids import EventFileId
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing, sending
@@ -31,6 +32,8 @@ OPERATORS = [
     "/flows",
     f"/flows/{FLOW}",
     f"/flows/{FLOW}/movements",
+    f"/flows/{FLOW}/movements?limit=100",
+    f"/flows/{FLOW}/movements?status=FAILED",
     *(f"{one}{rest}" for one in MOVEMENT_PAGES for rest in ("", "/groups", "/files", "/rejected", "/workers")),
     f"{MOVEMENT_PAGES[0]}/files?limit=1000",
     f"{MOVEMENT_PAGES[0]}/files?state=waiting",
@@ -71,6 +74,9 @@ async def store_flow(store: ObjectStore) -> list[EventFileId]:
     for at in range(0, len(imported), 20_000):
         some = imported[at : at + 20_000]
         await marks.add({entry.id: KeptMark(entry.upserts, entry.deletes, 0, 0, entry.id.movement) for entry in some})
+    for entry in waiting[:40]:
+        failure = Failure(entry.id, None, None, None, "no room")
+        await built.write_failures(FLOW, MOVEMENTS, entry.id, [failure])
     return [entry.id for entry in waiting]
 
 

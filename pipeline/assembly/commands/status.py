@@ -171,7 +171,7 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
         groups=groups,
         failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements, at_most)),
         workers=tuple(sign.progress for sign in signs),
-        state=_state(latest, signs, runtime),
+        state=state_with(runtime, latest, signs),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
         imports_unknown_because=unknown_because,
         feedback=await read_feedback(runtime, flow.name, latest.number),
@@ -208,11 +208,14 @@ def counts_at_end(movement: Movement) -> Mapping[Label, GroupCounts] | None:
 async def read_state(runtime: Runtime, movement: Movement) -> State:
     """Return the state of a Movement now."""
     signs = () if movement.settled else await runtime.flows.read_signs(movement.flow, movement.number)
-    return _state(movement, signs, runtime)
+    return state_with(runtime, movement, signs)
 
 
-def _state(movement: Movement, signs: Sequence[WorkerSign], runtime: Runtime) -> State:
-    """Return the state of a Movement. Nothing is written here, so the time is this computer's, or a later date in the store."""
+def state_with(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]) -> State:
+    """Return the state of a Movement with these signs of its workers.
+
+    Nothing is written here, so the time is this computer's, or a later date in the store.
+    """
     now = max((runtime.clock.now(), *(sign.stored for sign in signs)))
     return movement_state(movement, signs, limits(runtime.settings), now)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -37,7 +37,7 @@ from pipeline.engine.outbox.outbox import Outbox
 from pipeline.engine.storage.concurrently import concurrently
 from pipeline.log_events import log
 from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import PAGE_OBJECTS, ObjectStore, PutCondition, Version
+from pipeline.ports.object_store import ObjectStore, PutCondition, Version, list_pages
 
 FLOWS_AT_ONCE = 32
 MAX_SKEW_SECONDS = 60.0
@@ -127,16 +127,30 @@ class FlowStore:
     async def read_failures(self, flow: FlowName, number: int, at_most: int | None = None) -> Sequence[Failure]:
         """Return all failures of a Movement, or those of the first `at_most` Event Files with failures."""
         failures: list[Failure] = []
-        after: ObjectKey | None = None
-        prefix, limit = object_keys.failures_prefix(flow, number), at_most or PAGE_OBJECTS
-        while page := await self._store.list_page(prefix, after=after, limit=limit):
-            for info in page:
-                with suppress(AbsentError):  # the file has been imported since it was listed
-                    failures += decode_failures((await self._store.get(info.key)).data, info.key)
-            after = page[-1].key
-            if at_most:
-                break
+        files = 0
+        async with aclosing(self.failures_from(flow, number)) as each:
+            async for found in each:
+                failures += found
+                files += 1
+                if files == at_most:
+                    break
         return failures
+
+    async def failures_from(
+        self, flow: FlowName, number: int, file: EventFileId | None = None
+    ) -> AsyncGenerator[Sequence[Failure], None]:
+        """Yield the failures of each Event File of a Movement, from those of `file` on. Each is read when it is asked for."""
+        after: ObjectKey | None = None
+        if file is not None:
+            after = object_keys.failure_key(flow, number, file)
+            yield await self.read_failures_of(flow, number, file)
+        async for page in list_pages(self._store, object_keys.failures_prefix(flow, number), after=after):
+            for info in page:
+                try:
+                    data = (await self._store.get(info.key)).data
+                except AbsentError:  # the file has been imported since it was listed
+                    continue
+                yield decode_failures(data, info.key)
 
     async def read_failures_of(self, flow: FlowName, number: int, file: EventFileId) -> Sequence[Failure]:
         """Return the failures of one Event File in a Movement; none if there are none."""

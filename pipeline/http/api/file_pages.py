@@ -1,4 +1,4 @@
-"""Pages of the Event Files that a Movement lists: each reads the parts of the File Lists that it shows, and few beside."""
+"""Pages of the Event Files that a Movement lists, and of what failed in them: each reads few objects beside those it shows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from pipeline.codec.documents.failures import Failure
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import Label
+from pipeline.domain.ids import EventFileId, Label
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.file_lists import FileLists
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import gone
 
-MOST_READS = 6
-"""A page that has read this many objects ends, even if it is short. Its cursor says where to go on."""
+MOST_READS, MOST_FAILED = 6, 15
+"""A page that has read this many parts of File Lists, or failures of Event Files, ends, even if it is short. Its cursor says
+where to go on.
+"""
 SMALL_FILES, SMALL_MOVEMENTS = 10_000, 100
 """A page of a Flow that has no more than this is full, whatever it reads."""
 _CURSOR = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,18})\.([0-9a-f]{16})")
@@ -98,7 +102,7 @@ class ListedFiles:
                         found.append(item)
                         last = str(_Cursor.of(label, position, item)) if len(found) == limit else ""
                 looked += len(entries)
-                if entries and self.lists.reads - begun >= MOST_READS and self._is_large(looked):
+                if entries and self.lists.reads - begun >= MOST_READS and is_large(self.flow, self.movement, looked):
                     return Page(items=found, next=str(_Cursor.of(label, first + len(entries) - 1, entries[-1])))
         if start is not None:
             raise gone()
@@ -119,9 +123,61 @@ class ListedFiles:
                     position += len(entries)
             position = 1
 
-    def _is_large(self, looked: int) -> bool:
-        files = max(looked, sum(one.listed for one in self.movement.counts.values()))
-        return files > SMALL_FILES or self.flow.movements > SMALL_MOVEMENTS
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What failed, and was rejected, in a Movement of a Flow."""
+
+    flows: FlowStore
+    flow: Flow
+    movement: Movement
+
+    async def page(
+        self, wanted: Callable[[Failure], bool], after: str | None, limit: int, most: int = MOST_FAILED
+    ) -> Page[Failure]:
+        """Return those that are `wanted`, by Event File. A page of a large Flow reads those of `most` files.
+
+        ProblemError when there is none any more that the cursor `after` names.
+        """
+        found: list[Failure] = []
+        file = None if after is None else _file_of(after)
+        async with aclosing(self.flows.failures_from(self.flow.name, self.movement.number, file)) as each:
+            read = 0
+            async for failures in each:
+                for one in failures if after is None else _behind(after, failures):
+                    if wanted(one):
+                        if len(found) == limit:
+                            return Page(items=found, next=failure_cursor(found[-1]))
+                        found.append(one)
+                after, read = None, read + 1
+                if failures and read >= most and is_large(self.flow, self.movement):
+                    return Page(items=found, next=failure_cursor(failures[-1]))
+        return Page(items=found, next=None)
+
+
+def failure_cursor(failure: Failure) -> str:
+    """Return the cursor of a failure."""
+    return f"{failure.file}:{failure.line}"
+
+
+def _file_of(cursor: str) -> EventFileId:
+    try:
+        return EventFileId.parse(cursor.rpartition(":")[0])
+    except ValueError:
+        raise gone() from None
+
+
+def _behind(cursor: str, failures: Sequence[Failure]) -> Sequence[Failure]:
+    at = next((at for at, one in enumerate(failures, 1) if failure_cursor(one) == cursor), None)
+    if at is None:
+        raise gone()
+    return failures[at:]
+
+
+def is_large(flow: Flow, movement: Movement, looked: int = 0) -> bool:
+    """Return whether pages end early: where a Movement lists very many Event Files, at least `looked`, or a Flow is old."""
+    files = max(looked, sum(one.listed for one in movement.counts.values()))
+    return files > SMALL_FILES or flow.movements > SMALL_MOVEMENTS
 
 
 def _digest(name: str) -> str:

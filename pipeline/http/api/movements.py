@@ -15,16 +15,16 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import GroupCounts, Status
 from pipeline.http.access import Viewer
-from pipeline.http.api.file_pages import ListedFiles
+from pipeline.http.api.file_pages import SMALL_MOVEMENTS, Failures, ListedFiles
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
-from pipeline.http.api.paths import After, FlowPath, Limit, page_of
+from pipeline.http.api.paths import After, FlowPath, Limit
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.ports.destination import Mark
 
-LOOKED_AT = 200
-"""How many Movements a filtered list looks at before it gives a cursor to go on from."""
+LOOKED_AT = 15
+"""How many Movements a list of a Flow with very many looks at before it gives a cursor to go on from."""
 
 router = APIRouter(prefix="/flows/{flow}", tags=["movements"])
 
@@ -38,14 +38,15 @@ async def list_movements(
     after: Annotated[int | None, Query(ge=1, description="The cursor `next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Page[MovementModel]:
-    """List Movements, the newest first. With `status`, a page may be empty and still have a `next`."""
+    """List Movements, the newest first. A page of a Flow with very many may be short or empty, and still have a `next`."""
     flows = site_of(request).runtime.flows
     found = await flows.read_flow(flow)
     first = found.movements if after is None else min(after - 1, found.movements)
     items: list[MovementModel] = []
     oldest = max(found.rebuilt, 1)
+    last = max(oldest, first - LOOKED_AT + 1) if found.movements > SMALL_MOVEMENTS else oldest
     number = first
-    while number >= oldest and len(items) < limit and first - number < LOOKED_AT:
+    while number >= last and len(items) < limit:
         movement = await flows.read_movement(flow, number)
         if status in (None, movement.status):
             items.append(MovementModel.of(movement, await read_state(site_of(request).runtime, movement)))
@@ -104,9 +105,9 @@ async def list_rejected(
 ) -> Page[RejectedModel]:
     """List the records that the destination has rejected in a Movement, and the Event Files that have failed."""
     flows = site_of(request).runtime.flows
-    await flows.read_movement(flow, number)
-    found = [RejectedModel.of(failure) for failure in await flows.read_failures(flow, number)]
-    return page_of(found, lambda one: f"{one.file}:{one.line}", after, limit)
+    failures = Failures(flows, await flows.read_flow(flow), await flows.read_movement(flow, number))
+    found = await failures.page(lambda one: True, after, limit)
+    return Page(items=[RejectedModel.of(one) for one in found.items], next=found.next)
 
 
 @router.get("/movements/{number}/workers")

@@ -17,7 +17,8 @@ from pipeline.codec.documents.people import LogLine
 from pipeline.codec.values import key_text
 from pipeline.domain.comparison.report import Against, Difference, Verification
 from pipeline.domain.ids import FlowName
-from pipeline.http.api.paths import After, FlowPath, page_of
+from pipeline.http.api.file_pages import Failures
+from pipeline.http.api.paths import After, FlowPath
 from pipeline.http.pages.rendering import page
 from pipeline.http.pages.session import Operator, Viewer, form_of
 from pipeline.http.problems import ProblemError
@@ -47,8 +48,8 @@ async def rejected_page(
     def wanted(found_stream: str, found_reason: str) -> bool:
         return stream in ("", found_stream) and reason.lower() in found_reason.lower()
 
-    found = [one for one in await flows.read_failures(flow, number) if wanted(one.file.stream, one.reason)]
-    shown = page_of(found, lambda one: f"{one.file}:{one.line}", after, ROWS_SHOWN)
+    failures = Failures(flows, await flows.read_flow(flow), movement)
+    shown = await failures.page(lambda one: wanted(one.file.stream, one.reason), after, ROWS_SHOWN)
     return page(
         "rejected",
         who,

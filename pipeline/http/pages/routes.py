@@ -12,13 +12,13 @@ from starlette.responses import Response
 from pipeline.assembly.commands.history import read_history, read_recent
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
 from pipeline.assembly.commands.show import show
-from pipeline.assembly.commands.status import read_state
+from pipeline.assembly.commands.status import read_state, state_with
 from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.work_errors import read_errors
-from pipeline.http.api.file_pages import ListedFiles
+from pipeline.http.api.file_pages import Failures, ListedFiles
 from pipeline.http.api.models import WorkerModel
 from pipeline.http.api.movements import files_of
 from pipeline.http.api.paths import After, FlowPath
@@ -31,7 +31,7 @@ from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 
 MOVEMENTS_SHOWN = 10
-REJECTED_SHOWN = 20
+REJECTED_SHOWN, FAILED_READ = 20, 4
 EVENTS_SHOWN = 100
 FILES_SHOWN = 100
 RECORDS_SHOWN = 50
@@ -97,15 +97,16 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     runtime = site.runtime
     found = await runtime.flows.read_flow(flow)
     movement = await runtime.flows.read_movement(flow, number)
-    failures = await runtime.flows.read_failures(flow, number, REJECTED_SHOWN)
-    workers = await runtime.flows.read_progress(flow, number)
+    failures = await Failures(runtime.flows, found, movement).page(lambda one: True, None, REJECTED_SHOWN, FAILED_READ)
+    signs = await runtime.flows.read_signs(flow, number)
+    workers = [sign.progress for sign in signs]
     groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
     is_latest = number == found.movements
     errors = [] if movement.settled else await read_errors(runtime.store, flow, number)
     return {
         "flow": found,
-        "movement": MovementView.of(movement, await read_state(runtime, movement)),
+        "movement": MovementView.of(movement, state_with(runtime, movement, signs)),
         "actions": actions_for(found, movement) if is_latest else [],
         "advice": advice(errors),
         "groups": groups.counts,
@@ -113,8 +114,8 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "under_way": None if movement.settled else UnderWay.of(workers),
         "lags": lags(events),
         "rates": None if movement.settled else _rates(site, movement, workers),
-        "rejected": failures[:REJECTED_SHOWN],
-        "more_rejected": len(failures) > REJECTED_SHOWN,
+        "rejected": failures.items,
+        "more_rejected": failures.next is not None,
         "workers": [WorkerModel.of(one) for one in workers],
         "events": timeline(events[-EVENTS_SHOWN:]),
     }
