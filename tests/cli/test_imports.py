@@ -25,7 +25,8 @@ OF_OTHERS = {
 """What only other places and other backends need."""
 UNUSED = {"rich", "structlog", "tomllib", "importlib.metadata", "aiofiles", "sysconfig"}
 """What only a terminal, log events, settings, errors or large files need; `importlib.metadata` finds plugins of libraries."""
-OF_CHANGES = {"multiprocessing", "pipeline.processes.channel", "pipeline.engine.verify.verifier", "tenacity"}
+OF_SUBPROCESSES = {"multiprocessing", "pipeline.processes.channel"}
+OF_CHANGES = {*OF_SUBPROCESSES, "pipeline.engine.verify.verifier", "tenacity"}
 """What only an import, its helper, or the first load of a stream into a place that exists needs."""
 HEAVY = {"rich", "msgspec", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
 
@@ -74,6 +75,8 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
     make_database(tmp_path / "app.db")
     imported = imported_by_command(tmp_path, "move", "app.db", "copy.db", *flags)
     assert "apsw" in imported
+    assert imported & OF_SUBPROCESSES == set()
+    assert imported_by_command(tmp_path, "move", "app.db", "copy.db", *flags) & OF_CHANGES == set()
     assert imported & (OF_OTHERS | UNUSED) == set()
     assert adapters(imported) == {"sqlite", "sql", "combined", "locations", "registry"}
 

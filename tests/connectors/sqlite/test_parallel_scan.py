@@ -18,15 +18,15 @@ from structlog.testing import capture_logs
 from pipeline.assembly import runtime
 from pipeline.assembly.commands.move import move
 from pipeline.connectors.sqlite import SqliteSource
-from pipeline.connectors.sqlite.reading import parallel_scan, rows, scan_worker
+from pipeline.connectors.sqlite.reading import parallel_scan, rows, source
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.scan_worker import (
     DifferingRows,
     ScannedBlock,
     ScanWorker,
     TableScanner,
-    scan_worker_of,
 )
+from pipeline.connectors.sqlite.reading.source import scan_worker_of
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import Limits
@@ -72,7 +72,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
     monkeypatch.setattr(ScanWorker, "start", start_and_wait)
     monkeypatch.setattr(ScanWorker, "read", read_and_count)
-    monkeypatch.setattr(scan_worker, "LEAST_BYTES", 0)
+    monkeypatch.setattr(source, "LEAST_BYTES", 0)
     monkeypatch.setattr(parallel_scan, "RANGES_TO_START", 12)
     monkeypatch.setattr(parallel_scan, "BATCH_RANGES", 3)
     monkeypatch.setattr(parallel_scan, "LEAST_RANGES", 2)

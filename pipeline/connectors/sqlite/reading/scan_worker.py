@@ -33,11 +33,8 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.log_events import log
 from pipeline.ports.ranged_source import KnownRange, UnchangedRows
 from pipeline.processes.channel import Reply, Subprocess
-from pipeline.processes.processors import has_spare_processor
 from pipeline.sqlite_access import translated
 
-LEAST_BYTES = 64 * 1024 * 1024
-"""A smaller database is scanned about as fast as a process starts."""
 SENT_PART = 8
 """No row of a block is sent if more than one in this many has changed."""
 
@@ -193,18 +190,6 @@ class ScanWorker:
 
     def _data_version(self) -> Any:
         return self._watch.execute("PRAGMA data_version").get
-
-
-def scan_worker_of(path: Path, busy_timeout_seconds: float) -> ScanWorker | None:
-    """Return a worker where one is of use: for a large database, on a machine with another processor.
-
-    None also where the database cannot be looked at: the caller meets the same error and reports it.
-    """
-    try:
-        large = path.stat().st_size >= LEAST_BYTES
-        return ScanWorker(path, busy_timeout_seconds) if large and has_spare_processor() else None
-    except (OSError, apsw.Error, PipelineError):
-        return None
 
 
 def _inode_of(path: Path) -> Inode:

@@ -6,8 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence, Se
 from contextlib import ExitStack, aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
+import apsw
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.sql.schema_objects import SchemaObject
@@ -19,23 +21,27 @@ from pipeline.connectors.sqlite.connection import (
     open_reader,
 )
 from pipeline.connectors.sqlite.reading.key_order import register_order
-from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_blocks
-from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
 from pipeline.connectors.sqlite.schema.indexes import broken_keys
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
 from pipeline.connectors.sqlite.schema.row_estimates import row_estimates
 from pipeline.connectors.sqlite.schema.streams import read_definitions, stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
-from pipeline.domain.errors import UnreadableError
+from pipeline.domain.errors import PipelineError, UnreadableError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
+from pipeline.processes.processors import has_spare_processor
 from pipeline.sqlite_access import table_errors, translated
 
+if TYPE_CHECKING:
+    from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker
+
+LEAST_BYTES = 64 * 1024 * 1024
+"""A smaller database is scanned about as fast as a scan worker starts."""
 Rows = AsyncGenerator[RowBlock, None] | AsyncGenerator[RowBlock | UnchangedRows, None]
 
 
@@ -82,6 +88,21 @@ class SqliteSource:
                 snapshot = SqliteSnapshot(opened, worker, generated=self._generated)
             opening.pop_all()
         return snapshot
+
+
+def scan_worker_of(path: Path, busy_timeout_seconds: float) -> ScanWorker | None:
+    """Return a scan worker where one is of use.
+
+    None also where the database cannot be looked at: the caller meets the same error and reports it.
+    """
+    try:
+        if path.stat().st_size < LEAST_BYTES:
+            return None
+        from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker  # few databases are large
+
+        return ScanWorker(path, busy_timeout_seconds) if has_spare_processor() else None
+    except (OSError, apsw.Error, PipelineError):
+        return None
 
 
 class SqliteSnapshot:
@@ -143,6 +164,8 @@ class SqliteSnapshot:
             if worker is None:
                 rows: Rows = read_blocks(open_within(KeyRange()), self._lock, known)
             else:
+                from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan  # of large databases alone
+
                 rows = ParallelScan(schema, known, worker, open_within, self._lock).blocks()
             async with aclosing(rows):
                 yield rows
