@@ -47,6 +47,11 @@ NEW_P = (
     "INSERT INTO t VALUES (1, 1, 1), (9, 9, 9)",
 )
 RENAME = "ALTER TABLE t RENAME TO u"
+TO_SERIAL = (
+    "ALTER TABLE t ALTER id DROP IDENTITY",
+    "CREATE SEQUENCE t_id_seq AS integer START WITH 20 OWNED BY t.id",
+    "ALTER TABLE t ALTER id SET DEFAULT nextval('t_id_seq')",
+)
 CASES: Cases = {
     "tables_that_refer_to_each_other": (
         (*T, *C, *M2M),
@@ -134,6 +139,45 @@ CASES: Cases = {
     ),
     "another_takes_the_name_of_a_partitioned": (P, ("ALTER TABLE t RENAME TO old_t", *NEW_P)),
     "another_takes_the_name_of_a_partitioned_and_comes_later": (P, ("ALTER TABLE t RENAME TO a1", *NEW_P)),
+    "partition_gets_another_parent": (
+        (*P, "CREATE TABLE o (LIKE t INCLUDING ALL) PARTITION BY RANGE (at)"),
+        ("ALTER TABLE t DETACH PARTITION t2", "ALTER TABLE o ATTACH PARTITION t2 FOR VALUES FROM (10) TO (20)"),
+    ),
+    "partition_gets_another_parent_that_comes_later": (
+        (*P, "CREATE TABLE z (LIKE t INCLUDING ALL) PARTITION BY RANGE (at)"),
+        ("ALTER TABLE t DETACH PARTITION t2", "ALTER TABLE z ATTACH PARTITION t2 FOR VALUES FROM (10) TO (20)"),
+    ),
+    "partitioned_and_a_table_is_attached": (
+        (
+            *P,
+            "CREATE TABLE t3 (id int, at int, x int, PRIMARY KEY (id, at))",
+            "INSERT INTO t3 VALUES (6, 26, 6)",
+        ),
+        ("ALTER TABLE t ATTACH PARTITION t3 FOR VALUES FROM (20) TO (30)", RENAME),
+    ),
+    "partition_becomes_a_table_of_another_name": (
+        P,
+        ("ALTER TABLE t DETACH PARTITION t2", "ALTER TABLE t2 RENAME TO alone", RENAME),
+    ),
+    "serial_becomes_an_identity": (
+        ("CREATE TABLE t (id serial PRIMARY KEY, x text)", "INSERT INTO t (x) VALUES ('p'), ('q')"),
+        (
+            "ALTER TABLE t ALTER id DROP DEFAULT",
+            "DROP SEQUENCE t_id_seq",
+            "ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME t_id_seq START WITH 10)",
+            RENAME,
+        ),
+    ),
+    "identity_becomes_a_serial": (T, (*TO_SERIAL, RENAME)),
+    "identity_becomes_a_serial_without_a_new_name": (T, TO_SERIAL),
+    "name_of_an_index_goes_to_a_table": (
+        T,
+        ("ALTER INDEX t_model_like RENAME TO x", "CREATE TABLE t_model_like (id int)", "INSERT INTO t_model_like VALUES (1)"),
+    ),
+    "name_of_an_index_goes_to_a_table_that_comes_first": (
+        T,
+        ("ALTER INDEX t_model_like RENAME TO x", "ALTER TABLE t RENAME TO z", "CREATE TABLE t_model_like (id int)"),
+    ),
     "name_of_an_index_goes_to_another_table": (
         (*T, *C),
         ("ALTER INDEX c_t_id RENAME TO c_t_id_old", "CREATE INDEX c_t_id ON t (app)"),
@@ -324,3 +368,92 @@ async def test_a_name_that_the_app_uses_is_a_violation_until_it_is_free(
     copy.run("ALTER TABLE taken RENAME TO own")
     await succeed(movements)
     assert copy.rows("SELECT relkind::text FROM pg_class WHERE relname = 'taken'") == [("i",)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "file"),
+    [
+        ("CREATE TABLE taken PARTITION OF p FOR VALUES IN (2)", "2/p/incremental/0"),
+        (
+            "CREATE TABLE q (id int) PARTITION BY LIST (id); CREATE TABLE taken PARTITION OF q FOR VALUES IN (2);"
+            "INSERT INTO q VALUES (2)",
+            "2/q/full/0",
+        ),
+    ],
+)
+async def test_a_table_of_the_app_is_not_taken_for_a_partition(
+    make: Callable[[], Place], statement: str, file: str
+) -> None:
+    source, copy = make(), make()
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    source.run("CREATE TABLE p (id int) PARTITION BY LIST (id)", "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)")
+    source.run("INSERT INTO p VALUES (1)")
+    copy.run("CREATE TABLE taken (own int)")
+    await succeed(movements)
+    source.run(statement)
+    movement = await movements.move()
+    assert movement.status is Status.INCOMPLETE
+    (problem,) = movement.problems
+    assert problem.startswith(
+        f'Event File {file} was not imported: "public"."taken" of the destination is no partition of '
+    )
+    copy.run("ALTER TABLE taken RENAME TO own")
+    await succeed(movements)
+    assert await equal(movements)
+
+
+async def test_a_table_that_was_there_before_is_not_dropped_and_its_successor_is_whole(
+    make: Callable[[], Place],
+) -> None:
+    source, copy = make(), make()
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    for place in (source, copy):
+        place.run(*T[:2], *C[:2], "CREATE SCHEMA p", "SET search_path = p", *P[:4])
+    source.run(T[2], C[2], "SET search_path = p", P[4])
+    await succeed(movements)
+    source.run(RENAME, "ALTER TABLE p.t RENAME TO u")
+    await succeed(movements)
+    assert await equal(movements)
+    assert copy.rows("SELECT count(*) FROM t") == copy.rows("SELECT count(*) FROM p.t") == [(0,)]
+    copy.run("DROP TABLE t", "DROP TABLE p.t")
+    assert dump(copy) == dump(source)
+
+
+@pytest.mark.parametrize("id_", ["serial PRIMARY KEY", "int PRIMARY KEY DEFAULT nextval('taken')"])
+async def test_a_sequence_of_the_app_s_own_table_stays_its_own(make: Callable[[], Place], id_: str) -> None:
+    source, copy = make(), make()
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    source.run("CREATE TABLE first (id int)")
+    await succeed(movements)
+    if id_.startswith("serial"):
+        source.run(f"CREATE TABLE n (id {id_})", "ALTER SEQUENCE n_id_seq RENAME TO taken")
+    else:
+        source.run("CREATE SEQUENCE taken", f"CREATE TABLE n (id {id_})")
+    source.run("INSERT INTO n DEFAULT VALUES")
+    copy.run("CREATE TABLE own (x serial)", "ALTER SEQUENCE own_x_seq RENAME TO taken", "SELECT setval('taken', 50)")
+    for _ in range(2):
+        movement = await movements.move()
+        assert movement.status is Status.INCOMPLETE
+        (gap,) = movement.inventory.gaps(())
+        assert (gap.kind, gap.name) == ("sequence", "public.taken")
+        assert copy.rows("SELECT pg_get_serial_sequence('own', 'x'), last_value FROM taken") == [("public.taken", 50)]
+    assert copy.rows("SELECT id FROM n") == [(1,)]
+
+
+async def test_a_sequence_that_was_there_before_goes_back_only_while_nobody_uses_it(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    for place in (source, copy):
+        place.run("CREATE SEQUENCE s", "CREATE TABLE t (id serial PRIMARY KEY)")
+    source.run("SELECT setval('s', 100)", "INSERT INTO t DEFAULT VALUES")
+    copy.run("SELECT setval('t_id_seq', 30)")
+    positions = "SELECT (SELECT last_value FROM s), (SELECT last_value FROM t_id_seq)"
+    await succeed(movements)
+    assert copy.rows(positions) == [(100, 30)]
+    source.run("SELECT setval('s', 5)")
+    await succeed(movements)
+    assert copy.rows(positions) == [(5, 30)]
+    copy.run("SELECT setval('s', 50)")
+    source.run("SELECT nextval('s')")
+    await succeed(movements)
+    assert copy.rows(positions) == [(50, 30)]

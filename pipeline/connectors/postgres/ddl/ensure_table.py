@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -22,8 +22,9 @@ from pipeline.connectors.postgres.ddl.create_table import (
 )
 from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
-from pipeline.connectors.postgres.ddl.evolution.names import names_at_creation, take_name
+from pipeline.connectors.postgres.ddl.evolution.names import belongs_elsewhere, names_at_creation, take_name
 from pipeline.connectors.postgres.ddl.evolution.partitions import (
+    FlowTables,
     PartitionEvolution,
     add_partitions,
     detach,
@@ -62,6 +63,10 @@ class FlowLedger(Protocol):
         """Return the schema objects that it has created."""
         ...
 
+    def former_partitions(self) -> Mapping[StreamName, Sequence[int]]:
+        """Return the object ids of partitions that the source has no more, by stream."""
+        ...
+
 
 def postgres_native(schema: StreamSchema) -> Native:
     """Return a PostgreSQL source's description of the stream's table, or the one that another source's maps to."""
@@ -80,7 +85,7 @@ def ensure_table(
     native = postgres_native(schema)
     _check_description(native, schema)
     constraints_of(schema)  # unreadable ones are an error of this file, not of the end of the Movement
-    table = read_table(connection, *name_of(native), schema.stream)
+    table = _read_table(connection, native, schema.stream, ledger)
     parent = None if table is None else parent_of(connection, name_of(native))
     if table is not None and parent is not None:
         if before == schema:  # it has become a partition at the source: its rows are those of the partitioned table
@@ -108,8 +113,19 @@ def ensure_table(
             _ensure_key(connection, table, native, ledger)
         elif native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
             _index_key(connection, table, schema.primary_keys)
-        add_partitions(connection, native, own=tuple, keys=frozenset)
+        add_partitions(connection, native)
     return existing_table(connection, schema), was_empty
+
+
+def _read_table(connection: Connection, native: Native, stream: StreamName, ledger: FlowLedger) -> TargetTable | None:
+    try:
+        return read_table(connection, *name_of(native), stream)
+    except ConfigurationError:
+        if take_name(
+            connection, name_of(native), partial(tables_of_ours, ledger)
+        ):  # an index or a sequence that has lost it
+            return None
+        raise
 
 
 def existing_table(connection: Connection, schema: StreamSchema) -> TargetTable:
@@ -138,7 +154,9 @@ def _follow(
     follow_sequences(connection, former, native)
     columns.alter()
     follow_partition_columns(connection, former, native)
-    PartitionEvolution(connection, table, schema.stream, objects, keys, partial(_tables, ledger)).follow(former, native)
+    PartitionEvolution(connection, table, schema.stream, objects, _flow_tables(connection, ledger)).follow(
+        former, native
+    )
 
 
 def _end_inheritance(connection: Connection, former: Native, native: Native) -> None:
@@ -153,6 +171,25 @@ def created_tables(ledger: FlowLedger) -> Set[str]:
     created = ledger.created()
     natives = [postgres_native(schema) for schema in ledger.schemas() if schema.stream in created]
     return {qualified(*name_of(it)) for native in natives for it in (native, *native.get("partitions", ()))}
+
+
+def tables_of_ours(ledger: FlowLedger) -> Set[str]:
+    """Return as SQL the tables, and their partitions, that had no rows before the Flow's first load."""
+    natives = [postgres_native(schema) for schema in ledger.schemas() if ledger.is_ours(schema.stream)]
+    return {qualified(*name_of(it)) for native in natives for it in (native, *native.get("partitions", ()))}
+
+
+def _flow_tables(connection: Connection, ledger: FlowLedger) -> FlowTables:
+    return FlowTables(partial(_tables, ledger), partial(_parts, connection, ledger), partial(_foreign_keys, ledger))
+
+
+def _parts(connection: Connection, ledger: FlowLedger) -> Set[str]:
+    former = [oid for oids in ledger.former_partitions().values() for oid in oids]
+    rows = connection.execute(
+        "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = ANY(%s)",
+        (former,),
+    )
+    return tables_of_ours(ledger) | {qualified(*name) for name in rows}
 
 
 def _tables(ledger: FlowLedger) -> Set[tuple[str, str]]:
@@ -184,7 +221,7 @@ def _add_key(connection: Connection, native: Native, ledger: FlowLedger) -> None
         with connection.transaction():
             _run_all(connection, key_statements(native))
     except psycopg.errors.DuplicateTable:
-        is_free = take_name(connection, name, created_tables(ledger))
+        is_free = take_name(connection, name, partial(tables_of_ours, ledger))
         _run_all(connection, key_statements(native) if is_free else [unnamed_key_statement(native)])
 
 
@@ -207,12 +244,14 @@ def _create(connection: Connection, native: Native, ledger: FlowLedger) -> None:
 
     Names that tables of the Flow have for their parts are taken from them: the source has renamed such a table.
     """
+    ours = partial(tables_of_ours, ledger)
+    native = {**native, "sequences": [_free_or_shared(connection, it, ours) for it in native.get("sequences", ())]}
     try:
         with connection.transaction():
-            _run_all(connection, table_statements(native, connection.info.server_version))
+            _run_all(connection, table_statements({**native, "partitions": []}, connection.info.server_version))
+            add_partitions(connection, native, _flow_tables(connection, ledger))
     except psycopg.errors.DuplicateTable:
-        created = created_tables(ledger)
-        if sum(take_name(connection, name, created) for name in names_at_creation(native)):
+        if sum(take_name(connection, name, ours) for name in names_at_creation(native)):
             return _create(connection, native, ledger)
         if native.get("key") is None:
             raise
@@ -224,6 +263,14 @@ def _create(connection: Connection, native: Native, ledger: FlowLedger) -> None:
         plain = {**native, "columns": [{**column, "default": None} for column in native["columns"]]}
         _create(connection, plain, ledger)
     return None
+
+
+def _free_or_shared(connection: Connection, sequence: Native, ours: Callable[[], Set[str]]) -> Native:
+    """Take the name of the sequence of a default, unless it is a sequence to share, which stays with the app's table."""
+    name = sequence["schema"], sequence["name"]
+    if sequence["identity"] or take_name(connection, name, ours, shares_sequence=True):
+        return sequence
+    return {**sequence, "owned": False} if belongs_elsewhere(connection, name, ours) else sequence
 
 
 def _run_all(connection: Connection, statements: Iterable[str]) -> None:

@@ -28,6 +28,7 @@ _DEPENDENT = ("view", "materialized view", "rule")
 """Kinds that hold no data and may be dropped and created again with what they depend on."""
 _SHARED = frozenset({"comment", "table option", "sequence", *ROLE_KINDS})
 """Kinds that are set to the source's state, also where the Flow did not create them."""
+_ANOTHER = "the destination has another one of this name, which is left as it is"
 
 
 class SchemaObjects:
@@ -98,7 +99,7 @@ class SchemaObjects:
         present = self._present.get(one.id)
         if present is not None and not present.is_same(one):
             if one.id not in self.ours and one.kind not in _SHARED:
-                return "the destination has another one of this name, which is left as it is"
+                return _ANOTHER
             self._replace(one)
         elif present is None:
             self._create(one)
@@ -174,6 +175,12 @@ class SchemaObjects:
             run_single(self._connection, str(one.remove))
 
     def _ensure_sequence(self, one: SchemaObject) -> str | None:
+        present = self._present.get(one.id)
+        if present is not None and one.id not in self.ours:
+            if present.facts["owned"] and any(present.facts[it] != one.facts[it] for it in ("table", "column")):
+                return _ANOTHER
+            if one.facts["table"] is None and present.is_same(one):
+                self.ours[one.id] = one.with_facts(set_to=[])  # it follows the source, and has not been set yet
         fed = self._sequence_of_column(one)
         if fed is not None and not one.facts["owned"]:
             self._set_position(one, fed)  # a column of the destination may take its numbers from another sequence
@@ -184,7 +191,7 @@ class SchemaObjects:
                 return "the identity column that it belongs to is not at the destination"
             self._create(one)
             name = one.name
-        elif (present := self._present.get(one.id)) and present.facts["options"] != one.facts["options"]:
+        elif present is not None and present.facts["options"] != one.facts["options"]:
             run_single(self._connection, f"ALTER SEQUENCE {name} {one.facts['options']}")
         self._own(one, name)
         self._set_position(one, name)
@@ -206,13 +213,18 @@ class SchemaObjects:
             run_single(self._connection, f"ALTER SEQUENCE {name} OWNED BY {table}.{column}")
 
     def _set_position(self, one: SchemaObject, name: str) -> None:
-        """Let the sequence go on where the source's does. It goes back only if nobody has used it here since."""
+        """Let the sequence go on where the source's does. It goes back only if nobody has used it here since.
+
+        That is not known of one that does not follow the source, but the sequence of an identity column always follows it.
+        """
         ((last, called),) = self._connection.execute(
             f"SELECT last_value, is_called FROM {name}".encode(), binary=True
         ).fetchall()
         wanted = one.facts["last_value"], one.facts["is_called"]
-        set_here = self.ours[one.id].facts.get("set_to") if one.id in self.ours else None
-        if (last, called) == wanted or (wanted < (last, called) and set_here not in ([last, called], None)):
+        known = self.ours.get(one.id)
+        set_here = known.facts.get("set_to") if known is not None else [] if one.create else None
+        is_behind = wanted < (last, called) if "INCREMENT BY -" not in one.facts["options"] else wanted[0] > last
+        if (last, called) == wanted or (is_behind and set_here not in ([last, called], None)):
             return
         self._connection.execute("SELECT setval(%s::regclass, %s, %s)", (name, *wanted))
         if one.id in self.ours:

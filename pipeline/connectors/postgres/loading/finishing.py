@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
 from pipeline.connectors.postgres.ddl.create_table import name_of
-from pipeline.connectors.postgres.ddl.ensure_table import created_tables, postgres_native
+from pipeline.connectors.postgres.ddl.ensure_table import created_tables, postgres_native, tables_of_ours
 from pipeline.connectors.postgres.ddl.evolution.former_tables import (
     KeptTable,
     drop_former_partitions,
@@ -38,7 +39,8 @@ def finish(
     for stream, oids in ledger.former_partitions().items():
         ledger.remember_former_partitions(stream, drop_former_partitions(connection, oids))
     former = former_streams(schemas, ledger.created())
-    owners = NameOwners(connection, list(map(postgres_native, schemas)), created_tables(ledger))
+    natives = list(map(postgres_native, schemas))
+    owners = NameOwners(connection, natives, created_tables(ledger), partial(tables_of_ours, ledger))
     names = LocalNames(connection, lambda: {schema.stream for schema in schemas})
     tables = {names.localized(schema).stream: schema.stream for schema in schemas}
     wanted = {table for table, stream in tables.items() if stream in streams}

@@ -5,8 +5,9 @@ The source has renamed a table, say: the new table wants names that the former o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
@@ -18,11 +19,11 @@ ALREADY_EXISTS = (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
 """Errors that say that a name is in use: of this table or, for all but a check or a foreign key, of anything in the schema."""
 
 _HOLDER = """
-SELECT c.oid, c.relkind::text, n.nspname, o.relname
+SELECT c.oid, c.relkind::text, coalesce(d.deptype = 'a', false), n.nspname, o.relname
 FROM pg_class AS c
 LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_depend AS d ON c.relkind = 'S' AND d.classid = 'pg_class'::regclass AND d.objid = c.oid
-    AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'i'
+    AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 JOIN pg_class AS o ON o.oid = coalesce(i.indrelid, d.refobjid, c.oid) JOIN pg_namespace AS n ON n.oid = o.relnamespace
 WHERE c.oid = to_regclass(%s) AND (o.oid <> c.oid OR c.relispartition)
 """
@@ -41,15 +42,20 @@ def given_up(oid: int) -> str:
     return f"former_{oid}"
 
 
-def take_name(connection: Connection, name: RelationName, tables: Set[str]) -> bool:
-    """Rename what has a name, if it is a part of one of these tables, given as SQL; return whether it was one.
+def take_name(
+    connection: Connection, name: RelationName, tables: Callable[[], Set[str]], *, shares_sequence: bool = False
+) -> bool:
+    """Rename what has a name, if it is a part of one of `tables()`, given as SQL; return whether it was one.
 
     The indexes of a partition give up their names with it: those of its successor are made from its name.
+    `shares_sequence`: a sequence that a table merely owns keeps its name, since another table may go on with it.
     """
     row = connection.execute(_HOLDER, (qualified(*name),)).fetchone()
-    if row is None or qualified(*row[2:]) not in tables:
+    if row is None or qualified(*row[3:]) not in tables():
         return False
-    oid, kind = row[:2]
+    oid, kind, is_owned = row[:3]
+    if shares_sequence and is_owned:
+        return False
     if _KINDS[kind] == "TABLE":
         for schema, index, number in connection.execute(_INDEXES, (oid,)).fetchall():
             run_single(connection, f"ALTER INDEX {qualified(schema, index)} RENAME TO {quoted(given_up(number))}")
@@ -57,10 +63,15 @@ def take_name(connection: Connection, name: RelationName, tables: Set[str]) -> b
     return True
 
 
+def belongs_elsewhere(connection: Connection, sequence: RelationName, tables: Callable[[], Set[str]]) -> bool:
+    """Whether a sequence of this name is one of a table other than `tables()`, given as SQL."""
+    row = connection.execute(_HOLDER, (qualified(*sequence),)).fetchone()
+    return row is not None and row[1] == "S" and qualified(*row[3:]) not in tables()
+
+
 def names_at_creation(native: Native) -> Iterator[RelationName]:
-    """Give the names that the parts of a table get with it: its identity sequences, its key and its partitions."""
+    """Give the names that the parts of a table get with it: its identity sequences and its key."""
     yield from ((it["schema"], it["name"]) for it in native.get("sequences", ()) if it["identity"])
-    yield from map(name_of, native.get("partitions", ()))
     if native.get("key") is not None:
         yield native["schema"], native["key"]["name"]
 
@@ -68,6 +79,7 @@ def names_at_creation(native: Native) -> Iterator[RelationName]:
 def names_of_parts(native: Native) -> Iterator[RelationName]:
     """Give the names that the description of a table has for its parts."""
     yield from names_at_creation(native)
+    yield from map(name_of, native.get("partitions", ()))
     for it in (native, *native.get("partitions", ())):
         parts = (*it.get("constraints", ()), *it.get("indexes", ()))
         yield from ((it["schema"], part["name"]) for part in parts)
@@ -77,12 +89,14 @@ def names_of_parts(native: Native) -> Iterator[RelationName]:
 class NameOwners:
     """Which table has a name, by the latest descriptions of the Flow's tables, in the order of their export.
 
-    `created` are the tables and partitions, as SQL, that the Flow has created: only these give up names.
+    `created` are the tables and partitions, as SQL, that the Flow has created. `ours()` returns those that had no rows
+    before its first load: these give up names.
     """
 
     connection: Connection
     natives: Sequence[Native]
     created: Set[str]
+    ours: Callable[[], Set[str]]
 
     def is_of(self, table: Native, name: RelationName) -> bool:
         """Whether a table has a name at the source. Where two descriptions have it, the later one is right."""
@@ -91,4 +105,8 @@ class NameOwners:
 
     def take(self, table: Native, name: RelationName) -> bool:
         """Take a name that a table has at the source from another one; return whether that has given it up."""
-        return self.is_of(table, name) and take_name(self.connection, name, self.created - {qualified(*name_of(table))})
+        others = partial(self._others, table)
+        return self.is_of(table, name) and take_name(self.connection, name, others)
+
+    def _others(self, table: Native) -> Set[str]:
+        return self.ours() - {qualified(*name_of(table))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Set
+from dataclasses import dataclass
 
 import psycopg
 
@@ -15,7 +16,7 @@ from pipeline.connectors.postgres.ddl.create_table import (
 )
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
 from pipeline.connectors.postgres.ddl.evolution.dependents import without_dependents
-from pipeline.connectors.postgres.ddl.evolution.names import given_up
+from pipeline.connectors.postgres.ddl.evolution.names import given_up, take_name
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table, table_oid
 from pipeline.connectors.postgres.schema.catalog_queries import OWN_SCHEMA
@@ -86,23 +87,42 @@ def rename_partitions(connection: Connection, before: Native, now: Native) -> No
             run_single(connection, f"ALTER TABLE {qualified(*was)} RENAME TO {quoted(name[1])}")
 
 
-def add_partitions(
-    connection: Connection,
-    native: Native,
-    own: Callable[[], Collection[tuple[str, str]]],
-    keys: Callable[[], Set[ForeignKeyName]],
-) -> None:
-    """Create new partitions. Those of the tables `own()` that are partitions now are attached; their rows come with others."""
+@dataclass(frozen=True, slots=True)
+class FlowTables:
+    """What the Flow has here, read when it is needed: its tables that had no rows before its first load, and its keys.
+
+    `parts` are these tables and their partitions, as SQL.
+    """
+
+    tables: Callable[[], Collection[tuple[str, str]]]
+    parts: Callable[[], Set[str]]
+    keys: Callable[[], Set[ForeignKeyName]]
+
+
+def add_partitions(connection: Connection, native: Native, flow: FlowTables | None = None) -> None:
+    """Create new partitions. Without `flow`, what has the name of one already stays as it is.
+
+    A table of the Flow that is a partition now is attached; its rows come with others. A partition of another table gives up
+    its name. ConfigurationError when anything else has it.
+    """
+    tree = {qualified(*name_of(it)) for it in (native, *native.get("partitions", ()))}
     statements = partition_statements(native, connection.info.server_version)
     for partition, statement in zip(native.get("partitions", ()), statements, strict=True):
-        name = qualified(*name_of(partition))
+        table, name = name_of(partition), qualified(*name_of(partition))
         if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
             run_single(connection, statement)
-        elif parent_of(connection, name_of(partition)) is None and name_of(partition) in own():
-            _empty(connection, table_oid(connection, *name_of(partition)) or 0, name, keys())
-            run_single(
-                connection,
-                f"ALTER TABLE {qualified(*partition['parent'])} ATTACH PARTITION {name} {partition['bound']}",
+        elif flow is None or (parent := parent_of(connection, table)) in tree:
+            continue
+        elif parent is None and table in flow.tables():
+            _empty(connection, table_oid(connection, *table) or 0, name, flow.keys())
+            attached = f"ALTER TABLE {qualified(*partition['parent'])} ATTACH PARTITION {name} {partition['bound']}"
+            run_single(connection, attached)
+        elif take_name(connection, table, flow.parts):
+            run_single(connection, statement)
+        else:
+            raise ConfigurationError(
+                f"{name} of the destination is no partition of {qualified(*partition['parent'])}, which it is at the source. "
+                "Rename it, and move again"
             )
 
 
@@ -115,11 +135,10 @@ class PartitionEvolution:
         table: TargetTable,
         stream: str,
         objects: Collection[ObjectId],
-        keys: Callable[[], Set[ForeignKeyName]],
-        tables: Callable[[], Set[tuple[str, str]]],
+        flow: FlowTables,
     ) -> None:
         self._connection, self._table, self._stream = connection, table, stream
-        self._objects, self._keys, self._tables = objects, keys, tables
+        self._objects, self._flow = objects, flow
 
     def follow(self, before: Native, now: Native) -> None:
         """Rename and add partitions. Where others are in the way, make the table again and fill it with its rows."""
@@ -129,7 +148,7 @@ class PartitionEvolution:
             rename_partitions(self._connection, before, now)
             try:
                 with self._connection.transaction():
-                    add_partitions(self._connection, now, self._tables, self._keys)
+                    add_partitions(self._connection, now, self._flow)
             except _IN_THE_WAY:
                 self._make_again(now)
         except psycopg.errors.DependentObjectsStillExist as error:
@@ -150,7 +169,7 @@ class PartitionEvolution:
 
     def _make_again(self, now: Native) -> None:
         with without_dependents(self._connection, [self._table.oid], self._objects):
-            drop_foreign_keys(self._connection, self._table.oid, self._table.sql, self._keys())
+            drop_foreign_keys(self._connection, self._table.oid, self._table.sql, self._flow.keys())
             former = self._move_away()
             for statement in table_statements(now, self._connection.info.server_version):
                 run_single(self._connection, statement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single, sequence_statements
+from pipeline.connectors.postgres.ddl.evolution.names import take_name
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 
@@ -14,13 +15,17 @@ def follow_sequences(connection: Connection, before: Native, now: Native) -> Non
         was = former.get(sequence.get("identity_of"))
         if was is not None and _name_of(was) != _name_of(sequence):
             _rename(connection, was, sequence)
+    table = qualified(*name_of(now))
+    for sequence in now.get("sequences", ()):
+        if not sequence["identity"]:  # an identity column may have become one with a default
+            take_name(connection, _name_of(sequence), lambda: {table}, shares_sequence=True)
     for statement in sequence_statements(now):
         run_single(connection, statement)
-    owned = {_name_of(it): it["owned"] and it["column"] for it in before.get("sequences", ())}
+    owned = {_name_of(it): it["owned"] and it["column"] for it in before.get("sequences", ()) if not it["identity"]}
     for sequence in now.get("sequences", ()):
         owner = sequence["owned"] and sequence["column"]
         if not sequence["identity"] and owner != owned.get(_name_of(sequence)):
-            column = f"{qualified(*name_of(now))}.{quoted(owner)}" if owner else "NONE"
+            column = f"{table}.{quoted(owner)}" if owner else "NONE"
             run_single(connection, f"ALTER SEQUENCE {qualified(*_name_of(sequence))} OWNED BY {column}")
 
 
