@@ -179,7 +179,7 @@ class SchemaObjects:
         if present is not None and one.id not in self.ours:
             if present.facts["owned"] and any(present.facts[it] != one.facts[it] for it in ("table", "column")):
                 return _ANOTHER
-            if one.facts["table"] is None and present.is_same(one):
+            if not one.create or (one.facts["table"] is None and present.is_same(one)):
                 self.ours[one.id] = one.with_facts(set_to=[])  # it follows the source, and has not been set yet
         fed = self._sequence_of_column(one)
         if fed is not None and not one.facts["owned"]:
@@ -215,18 +215,18 @@ class SchemaObjects:
     def _set_position(self, one: SchemaObject, name: str) -> None:
         """Let the sequence go on where the source's does. It goes back only if nobody has used it here since.
 
-        That is not known of one that does not follow the source, but the sequence of an identity column always follows it.
+        That is not known of one that does not follow the source.
         """
         ((last, called),) = self._connection.execute(
             f"SELECT last_value, is_called FROM {name}".encode(), binary=True
         ).fetchall()
         wanted = one.facts["last_value"], one.facts["is_called"]
-        known = self.ours.get(one.id)
-        set_here = known.facts.get("set_to") if known is not None else [] if one.create else None
+        set_here = self.ours[one.id].facts.get("set_to") if one.id in self.ours else []
         is_behind = wanted < (last, called) if "INCREMENT BY -" not in one.facts["options"] else wanted[0] > last
-        if (last, called) == wanted or (is_behind and set_here not in ([last, called], None)):
+        if is_behind and set_here not in ([last, called], None):
             return
-        self._connection.execute("SELECT setval(%s::regclass, %s, %s)", (name, *wanted))
+        if wanted != (last, called):
+            self._connection.execute("SELECT setval(%s::regclass, %s, %s)", (name, *wanted))
         if one.id in self.ours:
             self.ours[one.id] = one.with_facts(set_to=list(wanted))
 

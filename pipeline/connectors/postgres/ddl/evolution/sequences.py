@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single, sequence_statements
 from pipeline.connectors.postgres.ddl.evolution.names import take_name
+from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 
@@ -21,12 +22,23 @@ def follow_sequences(connection: Connection, before: Native, now: Native) -> Non
             take_name(connection, _name_of(sequence), lambda: {table}, shares_sequence=True)
     for statement in sequence_statements(now):
         run_single(connection, statement)
+    _restart(connection, before, now)
     owned = {_name_of(it): it["owned"] and it["column"] for it in before.get("sequences", ()) if not it["identity"]}
     for sequence in now.get("sequences", ()):
         owner = sequence["owned"] and sequence["column"]
         if not sequence["identity"] and owner != owned.get(_name_of(sequence)):
             column = f"{table}.{quoted(owner)}" if owner else "NONE"
             run_single(connection, f"ALTER SEQUENCE {qualified(*_name_of(sequence))} OWNED BY {column}")
+
+
+def _restart(connection: Connection, before: Native, now: Native) -> None:
+    """Let the identity columns that have another sequence at the source begin again: their numbers are not the former ones."""
+    former = {it["column"]: it.get("identity_of") for it in before.get("sequences", ()) if it["identity"]}
+    for sequence in now.get("sequences", ()):
+        was = former.get(sequence["column"]) if sequence["identity"] else None
+        name = sequence_of(connection, qualified(*name_of(now)), sequence["column"]) if was else None
+        if name is not None and was != sequence.get("identity_of"):
+            run_single(connection, f"ALTER SEQUENCE {name} RESTART")
 
 
 def _rename(connection: Connection, was: Native, sequence: Native) -> None:
