@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unicodedata import east_asian_width
 
+from pipeline.domain.movement import Movement
 from pipeline.domain.progress.model import TimeLeft
 from pipeline.wording import duration, moment, size, time_left
 
-__all__ = ["columns", "count", "duration", "moment", "printable", "size", "time_words"]
+__all__ = ["columns", "count", "duration", "group_wish_lines", "moment", "printable", "size", "time_words"]
 
 
 def printable(text: str) -> str:
@@ -45,6 +46,12 @@ def _padded(cells: Sequence[str], *, left: bool) -> list[str]:
 
 def _width(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def group_wish_lines(movement: Movement) -> list[str]:
+    """Return a line for each group that people want to pause or to stop."""
+    wishes = sorted(movement.group_wishes.items())
+    return [f"Group {printable(label)} is to {wish.want}, {printable(str(wish))}." for label, wish in wishes]
 
 
 def time_words(left: TimeLeft | None, stalled_seconds: float) -> str:

@@ -114,6 +114,7 @@ class _Wish(Struct):
     when: Time | None = None
     why: str = ""
     until: Time | None = None
+    changed: Time | None = None
 
 
 class _FirstError(Struct):

@@ -17,13 +17,22 @@ class Want(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted, by whom, since when, why, and until when. After `until`, a pause has ended by itself."""
+    """What is wanted, by whom, since when, why, and until when. After `until`, a pause has ended by itself.
+
+    `changed` is when a pause was given another end or reason, None if it was not; `who` is who has said so last.
+    """
 
     want: Want = Want.RUN
     who: str = ""
     when: datetime | None = None
     why: str = ""
     until: datetime | None = None
+    changed: datetime | None = None
+
+    @property
+    def said(self) -> datetime | None:
+        """When this was last said."""
+        return self.changed or self.when
 
     def is_over(self, now: datetime) -> bool:
         """Return whether this is a pause that has ended by itself."""
@@ -35,8 +44,10 @@ class Wish:
 
     def __str__(self) -> str:
         parts = [f"by {self.who}"] if self.who else []
-        if self.when is not None:
-            parts.append(f"at {self.when:%Y-%m-%d %H:%M:%S} UTC")
+        if self.said is not None:
+            parts.append(f"at {self.said:%Y-%m-%d %H:%M:%S} UTC")
+        if self.when is not None and self.changed is not None:
+            parts.append(f"since {self.when:%Y-%m-%d %H:%M:%S} UTC")
         if self.until is not None:
             parts.append(f"until {self.until:%Y-%m-%d %H:%M:%S} UTC")
         if self.why:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
-from pipeline.domain.lifecycle.wish import Want, Wish
+from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.movement import Choices, Movement, QueuedStart, Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 
@@ -85,11 +85,12 @@ def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
     events: list[OutboxEvent] = []
     stops = movement.wish.want is Want.STOP or movement.outcome is Status.CANCELLED
     if stops and not before.settled and before.wish.want is not Want.STOP:
-        events.append(_wished(EventType.CANCELLATION_REQUESTED, movement, movement.wish, subject=""))
-    if movement.wish.want is Want.PAUSE and before.wish.when != movement.wish.when:
-        events.append(_wished(EventType.MOVEMENT_PAUSING, movement, movement.wish))
+        events.append(_stopping(movement, movement.updated))
+    if movement.wish.want is Want.PAUSE and before.wish.said != movement.wish.said:
+        events.append(_pausing(movement, movement.updated))
     if movement.wish.want is Want.RUN and before.wish.want is Want.PAUSE:
-        events.append(_wished(EventType.MOVEMENT_RESUMED, movement, before.wish))
+        events.append(_wished(EventType.MOVEMENT_RESUMED, movement, before.wish, movement.updated))
+    events += _groups_changed(before, movement)
     if movement.refused and not before.refused:
         events.append(_refuses(movement))
     if before.refused and (movement.settled or not movement.refused):  # its process may have died before its event
@@ -113,18 +114,50 @@ def _refused_since(movement: Movement) -> str:
     return "" if movement.refused_since is None else movement.refused_since.isoformat()
 
 
-def paused(movement: Movement) -> OutboxEvent:
-    """Nothing is in hand any more of a Movement that is to pause."""
-    return _wished(EventType.MOVEMENT_PAUSED, movement, movement.wish)
+def paused(movement: Movement, at: datetime) -> OutboxEvent:
+    """Nothing is in hand any more, since `at`, of a Movement that is to pause."""
+    return _wished(EventType.MOVEMENT_PAUSED, movement, movement.wish, at)
 
 
-def _wished(type_: EventType, movement: Movement, wish: Wish, subject: str | None = None) -> OutboxEvent:
-    """Return an event of a wish. A Movement may be paused often, so the moment of the wish tells one from the other."""
-    when = "" if wish.when is None else wish.when.isoformat()
-    data = {"who": wish.who, "until": None if wish.until is None else wish.until.isoformat()}
+def _pausing(movement: Movement, at: datetime) -> OutboxEvent:
+    """A pause was asked for, or given another end or reason."""
+    return _wished(EventType.MOVEMENT_PAUSING, movement, movement.wish, at, since=movement.wish.said)
+
+
+def _stopping(movement: Movement, at: datetime) -> OutboxEvent:
+    return replace(_wished(EventType.CANCELLATION_REQUESTED, movement, movement.wish, at), subject="")
+
+
+def _groups_changed(before: Movement, movement: Movement) -> Iterator[OutboxEvent]:
+    """Yield the events of what people want of the groups, and did not want before."""
+    for label in sorted({*before.group_wishes, *movement.group_wishes}):
+        was, now = before.group_wishes.get(label, NO_WISH), movement.group_wishes.get(label, NO_WISH)
+        if now.want is Want.RUN:
+            yield _wished(EventType.GROUP_RESUMED, movement, was, movement.updated, label)
+        elif now.said != was.said:
+            yield _group_wished(movement, label, now, movement.updated)
+
+
+def _group_wished(movement: Movement, label: Label, wish: Wish, at: datetime) -> OutboxEvent:
+    type_ = EventType.GROUP_STOPPED if wish.want is Want.STOP else EventType.GROUP_PAUSED
+    return _wished(type_, movement, wish, at, label, since=wish.said)
+
+
+def _wished(
+    type_: EventType,
+    movement: Movement,
+    wish: Wish,
+    at: datetime,
+    label: Label | None = None,
+    since: datetime | None = None,
+) -> OutboxEvent:
+    """Return an event of a wish. A pause may come often, so its moment, or `since`, tells one from the other."""
+    since = since or wish.when
+    subject = [label or "", "" if since is None else since.isoformat()]
+    data = {"label": label, "who": wish.who, "until": None if wish.until is None else wish.until.isoformat()}
     reasons = (wish.why,) if wish.why else ()
     told = {name: value for name, value in data.items() if value}
-    return _event(type_, movement, movement.updated, when if subject is None else subject, told, reasons)
+    return _event(type_, movement, at, " ".join(filter(None, subject)), told, reasons)
 
 
 def group_exported(
@@ -183,4 +216,14 @@ def last_due(movement: Movement | None) -> Sequence[OutboxEvent]:
     if movement is None:
         return []
     refuses = [_refuses(movement)] if movement.refused else []
-    return [*refuses, settled(movement) if movement.settled else started(movement)]
+    return [*refuses, *_asked(movement), settled(movement) if movement.settled else started(movement)]
+
+
+def _asked(movement: Movement) -> Iterator[OutboxEvent]:
+    """Yield the events of what people want of the Movement and of its groups."""
+    wish = movement.wish
+    if wish.said is not None and wish.want is not Want.RUN:
+        yield (_stopping if wish.want is Want.STOP else _pausing)(movement, wish.said)
+    for label, one in sorted(movement.group_wishes.items()):
+        if one.said is not None:
+            yield _group_wished(movement, label, one, one.said)

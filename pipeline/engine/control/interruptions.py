@@ -11,6 +11,7 @@ from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.control.cancelling import Canceller, deadlines_of, fence_by, fence_session
+from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.verbs import resume_expired
 from pipeline.engine.control.watch import LOOK_SECONDS
 from pipeline.engine.movements.context import EngineContext
@@ -57,7 +58,7 @@ class Interruptions:
     async def wait(self, movement: Movement) -> Movement:
         """Wait until a paused Movement is resumed or settled; bring one that is to stop to its end. Return it."""
         context, flow = self._context, movement.flow
-        told = False
+        told, noted = False, None
         while (
             not movement.settled
             and (movement := await resume_expired(context.flows, movement)).wish.want is not Want.RUN
@@ -69,7 +70,14 @@ class Interruptions:
             elif not told:
                 log.warning("movement_paused", flow=flow, movement=movement.number, wish=str(movement.wish))
                 told = True
+            if movement.wish.when != noted and await self._has_paused(movement):
+                noted = movement.wish.when
             if not movement.settled:
                 await anyio.sleep(min(context.limits.progress_seconds, LOOK_SECONDS))
                 movement = await context.flows.read_movement(flow, movement.number)
         return movement
+
+    async def _has_paused(self, movement: Movement) -> bool:
+        flows = self._context.flows
+        signs = await flows.read_signs(movement.flow, movement.number)
+        return await note_paused(flows, movement, signs, self._context.limits)

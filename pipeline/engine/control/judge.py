@@ -9,8 +9,8 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
-from pipeline.domain.outbox.transitions import paused
 from pipeline.engine.control.cancelling import Canceller, Fence, deadlines_of
+from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.verbs import resume_expired
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
@@ -31,8 +31,7 @@ class Judge:
         if movement.wish.want is Want.STOP:
             return await self._cancelled(movement)
         movement = await resume_expired(self._flows, movement)
-        if movement.wish.want is Want.PAUSE and not any(sign.progress.working for sign in signs):
-            await self._flows.outbox.note([paused(movement)])
+        await note_paused(self._flows, movement, signs, self._limits)
         because = await self._overdue(movement, signs)
         if because is not None:
             movement = await end_movement(self._flows, movement, Status.TIMED_OUT, because)

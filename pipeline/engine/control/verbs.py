@@ -69,13 +69,19 @@ def _with_wish(movement: Movement, wanted: Wish) -> Movement:
 
 
 def _changed(before: Wish, wanted: Wish) -> Wish:
-    """Return the wish that counts. A repeated one changes nothing, except that a pause gets another end or reason."""
+    """Return the wish that counts. A repeated one changes nothing, except that a pause gets another end or reason.
+
+    The pause goes on then: it keeps when it began, and its reason or end if no other one is given.
+    """
     if wanted.want is Want.RUN:
         return NO_WISH if before.want is Want.PAUSE else before
     if before.want is Want.STOP:
         return before
     if before.want is wanted.want and wanted.until is None and not wanted.why:
         return before
+    if before.want is Want.PAUSE and wanted.want is Want.PAUSE:
+        why, until = wanted.why or before.why, wanted.until or before.until
+        return replace(wanted, when=before.when, why=why, until=until, changed=wanted.when)
     return wanted
 
 

@@ -46,6 +46,11 @@ def latest(pipeline: CommandLine) -> dict[str, Any]:
     return movement
 
 
+def events(pipeline: CommandLine) -> list[dict[str, Any]]:
+    found: Any = pipeline("history", "crm", "--json").objects[0]["events"]
+    return list(found)
+
+
 def test_a_movement_is_paused_resumed_and_stopped(flow: CommandLine) -> None:
     assert latest(flow)["status"] == "READY"
     paused = flow("pause", "crm", "--reason", "night", "--until", "8h", "--json").objects[0]
@@ -66,6 +71,32 @@ def test_a_movement_is_paused_resumed_and_stopped(flow: CommandLine) -> None:
     assert time.monotonic() - begun < 10  # nothing was in hand, so it waits for nobody
     assert "Movement 1 of Flow crm is CANCELLED." in stopped.out
     assert (latest(flow)["status"], latest(flow)["reason"]) == ("CANCELLED", "stopped")
+
+
+def test_a_pause_with_no_worker_alive_is_told_of_at_once(flow: CommandLine) -> None:
+    flow("pause", "crm")
+    assert [one["type"] for one in events(flow)][-2:] == [
+        "movement.pausing",
+        "movement.paused",
+    ]
+
+
+def test_the_groups_that_people_pause_or_stop_are_named_also_while_all_is_paused(flow: CommandLine) -> None:
+    flow("stop", "crm")
+    assert flow("move", "--flow", "crm").code == 0
+    flow("start", "crm")
+    flow("pause", "crm", "--group", "people", "--reason", "busy app")
+    flow("pause", "crm")
+    shown = flow("status").out
+    assert "PAUSED" in shown
+    assert "Group people is to pause, by " in shown
+    assert "because: busy app." in shown
+    flow("resume", "crm")
+    assert "Group people" not in flow("status").out
+    told = [one for one in events(flow) if str(one["type"]).startswith("group.")]
+    paused, resumed = told[-2:]
+    assert (paused["type"], resumed["type"]) == ("group.paused", "group.resumed")
+    assert paused["reasons"] == ["busy app"]
 
 
 def test_an_illegal_verb_names_the_legal_ones_and_changes_nothing(flow: CommandLine) -> None:

@@ -18,9 +18,11 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.table import State, Verb
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.engine.control import verbs
 from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.queued import drop_queued
 from pipeline.engine.control.state import movement_state
 from pipeline.log_events import log
@@ -106,12 +108,22 @@ async def _wish(
             latest = await runtime.flows.latest(await runtime.flows.read_flow(name))
             if latest is not None and latest.settled:
                 return Wished(latest, await _state(runtime, latest), unqueued=True)
+        if verb is Verb.RESUME and (before := await runtime.flows.latest(await runtime.flows.read_flow(name))):
+            await _note_paused(runtime, before)  # nobody may have worked on it since
         movement = await verbs.wish(runtime.flows, name, verb, groups=labels, who=who, why=why, until=until)
+        if verb is Verb.PAUSE:
+            await _note_paused(runtime, movement)
         if verb is Verb.STOP and not groups:
             movement = await cancelled(runtime, movement, wait_seconds)
         if verb is not Verb.PAUSE and not movement.settled:
             await announce(runtime, movement)
         return Wished(movement, await _state(runtime, movement), unqueued)
+
+
+async def _note_paused(runtime: Runtime, movement: Movement) -> None:
+    if not movement.settled and movement.wish.want is Want.PAUSE:
+        signs = await runtime.flows.read_signs(movement.flow, movement.number)
+        await note_paused(runtime.flows, movement, signs, limits(runtime.settings))
 
 
 async def _state(runtime: Runtime, movement: Movement) -> State:

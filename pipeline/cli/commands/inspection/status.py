@@ -18,7 +18,7 @@ from pipeline.cli.commands.inspection.maintained import maintenance_lines, maint
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
-from pipeline.cli.output.text import columns, count, duration, moment, printable, time_words
+from pipeline.cli.output.text import columns, count, duration, group_wish_lines, moment, printable, time_words
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.settings import Settings
@@ -91,6 +91,8 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
         lines += ["", *columns(rows)]
     if found.state is not None and found.state.status is not Status.SUCCESS:
         lines += ["", f"  Movement {found.movements[-1].number}: {printable(found.state.sentence)}"]
+    if found.movements and not found.movements[-1].settled:
+        lines += [f"  {line}" for line in group_wish_lines(found.movements[-1])]
     if flow.queued is not None:
         lines += ["", f"  {printable(str(flow.queued))} It begins once the Movement has settled."]
     if found.movements and not found.movements[-1].settled:

@@ -11,7 +11,7 @@ import click
 
 from pipeline.assembly.commands.lifecycle.wishes import Wished
 from pipeline.cli.output.json_output import movement_object, print_object
-from pipeline.cli.output.text import printable
+from pipeline.cli.output.text import group_wish_lines, printable
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -81,5 +81,5 @@ def print_wished(wished: Wished, *, as_json: bool) -> None:
         click.echo("The queued start is taken back.")
     click.echo(f"Movement {movement.number} of Flow {printable(movement.flow)} is {state.status}.")
     click.echo(f"  {printable(state.sentence)}")
-    for label, wish in movement.group_wishes.items():
-        click.echo(f"  Group {printable(label)} is to {wish.want}, {printable(str(wish))}.")
+    for line in group_wish_lines(movement):
+        click.echo(f"  {line}")
