@@ -188,22 +188,27 @@ def test_the_copy_follows_when_rows_change_as_well(change: str, open_databases: 
     databases.ensure_equal()
 
 
-@pytest.mark.parametrize(
-    "declared", ["", " UNIQUE", " CHECK (b >= 0)", " REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED"]
+RENAMED = ("ALTER TABLE t RENAME COLUMN b TO c",)
+SWAPPED = tuple(
+    f"ALTER TABLE t RENAME COLUMN {former} TO {name}" for former, name in (("a", "z"), ("b", "a"), ("z", "b"))
 )
-def test_a_renamed_column_that_is_not_null_needs_no_value_under_its_former_name(
-    declared: str, open_databases: Callable[..., Databases]
+
+
+@pytest.mark.parametrize("statements", [RENAMED, SWAPPED], ids=["renamed", "swapped"])
+@pytest.mark.parametrize(
+    "declared",
+    ["NOT NULL", "NOT NULL UNIQUE", "CHECK (b IS NOT NULL AND b >= 0)", "NOT NULL REFERENCES t (id)", "UNIQUE"],
+)
+def test_constraints_of_a_column_go_with_its_name(
+    declared: str, statements: Sequence[str], open_databases: Callable[..., Databases]
 ) -> None:
-    databases = open_databases(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER NOT NULL{declared})", 0)
-    databases.at_source("INSERT INTO t VALUES (0, 'a', 0), (7, 'b', 7)")
+    databases = open_databases(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER {declared})", 0)
+    databases.at_source(*[f"INSERT INTO t VALUES ({number * 7}, NULL, {number * 7})" for number in range(10)])
     assert databases.move().status is Status.SUCCESS
-    for former, name in (("b", "c"), ("c", "d")):
-        databases.at_source(
-            f"ALTER TABLE t RENAME COLUMN {former} TO {name}", "INSERT OR IGNORE INTO t VALUES (9, 'c', 9)"
-        )
-        movement = databases.move()
-        assert (movement.status, movement.problems) == (Status.SUCCESS, ())
-        databases.ensure_equal()
+    databases.at_source(*statements)
+    movement = databases.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    databases.ensure_equal()
 
 
 def test_a_table_that_goes_is_emptied_and_stays(open_databases: Callable[..., Databases]) -> None:

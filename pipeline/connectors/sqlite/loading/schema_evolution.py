@@ -2,20 +2,22 @@
 
 A table that the user created, or has changed since, only gets more columns (`ensure_table.py`). A managed table becomes
 what the source's is now: columns dropped, renamed or declared differently, another key, other constraints. Its rows are
-carried over. Where they violate a new constraint, the rebuild is retried when all records are loaded.
+carried over. Where they violate a new constraint, the table has no constraints until all records are loaded; then the
+rebuild is retried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import apsw
 import orjson
 
-from pipeline.connectors.sql.identifiers import quoted
-from pipeline.connectors.sqlite.app_code import run_with_functions
+from pipeline.connectors.sql.identifiers import quoted, quoted_list
+from pipeline.connectors.sqlite.app_code import accept_collations, run_with_functions
 from pipeline.connectors.sqlite.loading.binding import REJECTING_ERRORS
 from pipeline.connectors.sqlite.loading.constraints_out import index_statements
 from pipeline.connectors.sqlite.loading.ensure_table import create_statement, ensure_table
@@ -90,24 +92,19 @@ class ManagedTables:
         self._write(managed)
         if managed.made_from == wanted:
             return managed
-        if not managed.made_from or self._rebuild(managed) is not None:
+        if not managed.made_from or self._rebuild(managed, managed.wanted) is not None:
             self._relax(managed, schema)
         return self._read(schema.stream) or managed
 
     def _relax(self, managed: ManagedTable, schema: StreamSchema) -> None:
-        """Let columns that the source no longer has be NULL, until the table can be rebuilt: rows come without them.
+        """Let the table have no constraint but its key until it can be rebuilt.
 
-        Such a column may have been renamed. Rows here have no value in the column of the new name before theirs come.
+        Its rows may break what the source declares now until theirs come: a column that was renamed has no value under
+        its new name yet. And the rows to come may break what the source declared before.
         """
-        given = {*map(folded, schema.column_names)}
-        for column in read_table(self._connection, managed.name).data_columns:
-            if column.not_null and not column.key_position and folded(column.name) not in given:
-                self._connection.execute(
-                    f"ALTER TABLE main.{quoted(managed.name)} ALTER COLUMN {quoted(column.name)} DROP NOT NULL"
-                ).fetchall()
-        sql = create_sql(self._connection, managed.name) or ""
-        if sql != managed.sql:
-            self._write(replace(managed, sql=sql, made_from=""))
+        statement = _relaxed(managed, schema)
+        if managed.sql != statement:
+            self._rebuild(managed, statement)
 
     def retry_rebuilds(self, streams: Sequence[StreamName]) -> Iterator[Violation]:
         """Rebuild tables that could not be rebuilt while records were missing. One that still cannot is a violation."""
@@ -117,7 +114,7 @@ class ManagedTables:
             managed = self._read(stream)
             if managed is None or managed.made_from == managed.wanted:
                 continue
-            reason = self._rebuild(managed)
+            reason = self._rebuild(managed, managed.wanted)
             if reason is not None:
                 yield Violation(stream, f"the table cannot be changed to what the source declares now: {reason}")
 
@@ -154,13 +151,13 @@ class ManagedTables:
     def _is_empty(self, table: str) -> bool:
         return self._connection.execute(f"SELECT 1 FROM main.{quoted(table)} LIMIT 1").get is None
 
-    def _rebuild(self, managed: ManagedTable) -> str | None:
+    def _rebuild(self, managed: ManagedTable, statement: str) -> str | None:
         """Create the table again with the rows it has; return why not, with nothing changed."""
         if foreign := self._foreign_object(managed):
             return f"{foreign} was not made by the pipeline and would be lost; drop it"
         self._connection.execute("SAVEPOINT pipeline_rebuild; PRAGMA legacy_alter_table = ON").fetchall()
         try:
-            self._replace(managed)
+            self._replace(managed, statement)
         except _NOT_REBUILT as error:
             self._connection.execute("ROLLBACK TO pipeline_rebuild; RELEASE pipeline_rebuild").fetchall()
             return str(error)
@@ -169,13 +166,13 @@ class ManagedTables:
         self._connection.execute("RELEASE pipeline_rebuild").fetchall()
         return None
 
-    def _replace(self, managed: ManagedTable) -> None:
+    def _replace(self, managed: ManagedTable, statement: str) -> None:
         """Rename, create, copy, drop. Legacy renaming does not change what refers to the table by its name."""
         name, former_name = quoted(managed.name), quoted(self._free_name())
         triggers = self._triggers(managed)
         before = read_table(self._connection, managed.name)
         self._connection.execute(f"ALTER TABLE main.{name} RENAME TO {former_name}").fetchall()
-        run_with_functions(self._connection, managed.wanted)
+        run_with_functions(self._connection, statement)
         after = read_table(self._connection, managed.name)
         former = {folded(column.name) for column in before.data_columns}
         columns = [quoted(column.name) for column in after.data_columns if folded(column.name) in former]
@@ -191,7 +188,7 @@ class ManagedTables:
         for sql in triggers:
             self._connection.execute(sql).fetchall()
         sql = create_sql(self._connection, managed.name) or ""
-        self._write(replace(managed, sql=sql, made_from=managed.wanted))
+        self._write(replace(managed, sql=sql, made_from=statement if statement == managed.wanted else ""))
 
     def _free_name(self) -> str:
         name = _FORMER
@@ -254,6 +251,21 @@ class ManagedTables:
             "INSERT OR REPLACE INTO _pipeline_tables VALUES (?, ?, ?, ?, ?, ?)",
             (managed.name, managed.sql, managed.made_from, managed.wanted, indexes, managed.as_of),
         ).fetchall()
+
+
+def _relaxed(managed: ManagedTable, schema: StreamSchema) -> str:
+    """Return the statement of a table with the columns that the source declares now, and no constraint but its key."""
+    with closing(apsw.Connection(":memory:")) as scratch:
+        accept_collations(scratch)
+        run_with_functions(scratch, managed.wanted)
+        table = read_table(scratch, managed.name)
+    columns = [column for column in table.columns if not column.generated or column.name in schema.column_names]
+    names = {column.name for column in columns}
+    declared = tuple(column.name for column in table.declared_key)
+    keys = dict.fromkeys(key for key in (declared, schema.primary_keys) if key and names.issuperset(key))
+    parts = [f"{quoted(one.name)} {one.declared_type} COLLATE {quoted(one.collation)}" for one in columns]
+    parts += [f"{'PRIMARY KEY' if key == declared else 'UNIQUE'} ({quoted_list(key)})" for key in keys]
+    return f"CREATE TABLE {quoted(managed.name)} ({', '.join(parts)}){' STRICT' if table.strict else ''}"
 
 
 def _timestamp(exported: datetime) -> str:
