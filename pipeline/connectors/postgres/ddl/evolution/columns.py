@@ -107,7 +107,7 @@ class ColumnEvolution:
         is_widened = "version" not in self._native and was["type"] in HELD and present.type != was["type"]
         is_retyped = was["type"] != column["type"] and present.type != column["type"] and not is_widened
         if is_retyped or was.get("collation") != column.get("collation"):
-            self._change_type(column, present.type)
+            self._change_type(column, present)
         if was.get("identity") != column.get("identity"):
             self._run(self._identity_statements(column, present), f"Column {column['name']}")
         elif was.get("default") != column.get("default"):
@@ -195,8 +195,10 @@ class ColumnEvolution:
                 for statement in statements:
                     run_single(self._connection, statement)
 
-    def _change_type(self, column: Native, was: str) -> None:
+    def _change_type(self, column: Native, present: TargetColumn) -> None:
         name, table = quoted(column["name"]), self._table.sql
+        if present.identity and not column.get("identity"):  # only a column of integers can have one
+            self._run([f"{self._alter_column(column['name'])} DROP IDENTITY"], f"Column {column['name']}")
         try:
             try:
                 self._run_all(list(self._type_statements(column, f"{name}::{column['type']}")))
@@ -207,7 +209,7 @@ class ColumnEvolution:
         except _IMPOSSIBLE as error:
             raise ConfigurationError(
                 f"Column {column['name']} of stream {self._stream} has become {column['type']} at the source, but the column "
-                f"of the destination's table {table} cannot be changed from {was} (PostgreSQL: {server_message(error)}). "
+                f"of the destination's table {table} cannot be changed from {present.type} (PostgreSQL: {server_message(error)}). "
                 f"Drop what depends on it, change it with ALTER TABLE {table} ALTER COLUMN {name} TYPE {column['type']} "
                 "USING …, and move again"
             ) from error
