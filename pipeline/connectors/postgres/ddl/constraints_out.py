@@ -13,16 +13,17 @@ import psycopg
 from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS
-from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
+from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key, read_foreign_keys
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
 from pipeline.connectors.postgres.ddl.target_table import table_oid, table_oids
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
+from pipeline.connectors.postgres.schema.constraints import ACTIONS
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
 from pipeline.connectors.sql.identifiers import qualified, quoted
-from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
+from pipeline.domain.constraints import ForeignKey, Index, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
@@ -64,6 +65,18 @@ def create_constraints(
             table.warn_unsupported()
 
 
+def drop_former_constraints(
+    connection: Connection, before: StreamSchema, now: StreamSchema, tables: Callable[[], Set[tuple[str, str]]]
+) -> None:
+    """Drop what was created for another technology's table that the source has no more, before rows it would not allow.
+
+    Foreign keys of `tables()` go with the unique constraint that they need; those that are still wanted are created again.
+    """
+    former, oid = constraints_of(before), table_oid(connection, SCHEMA, now.stream)
+    if oid is not None and former != constraints_of(now):
+        _Table(connection, now, oid).drop_former(former, tables)
+
+
 def unsupported_here(connection: Connection, schema: StreamSchema) -> list[UnsupportedConstraint]:
     """Return the constraints of another technology's stream, with the names here, that its table cannot have."""
     oid = table_oid(connection, SCHEMA, schema.stream) if constraints_of(schema).unsupported else None
@@ -86,6 +99,41 @@ class _Table:
         self._sql = qualified(SCHEMA, schema.stream)
         self._constraints = constraints_of(schema)
         self._unsupported = list(self._constraints.unsupported)
+
+    def drop_former(self, former: TableConstraints, tables: Callable[[], Set[tuple[str, str]]]) -> None:
+        """Drop the indexes and foreign keys of a former description that the present one has not."""
+        gone = [key for key in former.foreign_keys if key not in self._constraints.foreign_keys]
+        for row in fetch(self._connection, queries.FOREIGN_KEYS, [self._oid]):
+            if row["table"] == self._oid and any(_is_made_from(row, key) for key in gone):
+                self._drop_constraint((SCHEMA, self.stream), row["name"])
+        for row in fetch(self._connection, queries.INDEX_TERMS, [self._oid]):
+            made = [one for one in former.indexes if self._is_made_for(row, one)]
+            if made and not any(self._is_made_for(row, one) for one in self._constraints.indexes):
+                self._drop_index(row, tables)
+
+    def _is_made_for(self, row: Row, index: Index) -> bool:
+        name = index_name(self.stream, index)
+        is_named = row["name"] == fitting(name) or row["name"].startswith(f"{name}_")  # another one had the name
+        return is_named and row["unique"] == index.unique and _is_equivalent(row, index)
+
+    def _drop_index(self, row: Row, tables: Callable[[], Set[tuple[str, str]]]) -> None:
+        try:
+            with self._connection.transaction():
+                self._drop_made(row)
+        except psycopg.errors.DependentObjectsStillExist:
+            for key in read_foreign_keys(self._connection, [self._oid]):
+                if key.row["parent_index"] == row["oid"] and key.owner in tables():
+                    self._drop_constraint(key.owner, key.name)
+            self._drop_made(row)
+
+    def _drop_made(self, row: Row) -> None:
+        if row["constraint"]:
+            self._drop_constraint((SCHEMA, self.stream), row["name"])
+        else:
+            run_single(self._connection, f"DROP INDEX {qualified(SCHEMA, row['name'])}")
+
+    def _drop_constraint(self, table: tuple[str, str], name: str) -> None:
+        run_single(self._connection, f"ALTER TABLE {qualified(*table)} DROP CONSTRAINT {quoted(name)}")
 
     def create_indexes(self) -> Iterator[Violation]:
         """Create missing indexes; a unique one that the rows forbid is a violation."""
@@ -163,6 +211,14 @@ class _Table:
 def _free_name(wanted: str, is_taken: Callable[[str], bool]) -> str:
     numbered = (fitting(wanted if number == 1 else f"{wanted}_{number}") for number in count(1))
     return next(name for name in numbered if not is_taken(name))
+
+
+def _is_made_from(row: Row, key: ForeignKey) -> bool:
+    """Whether an existing foreign key is what a wanted one makes."""
+    present = row["parent_schema"], row["parent"], *row["columns"], *row["parent_columns"]
+    actions = ACTIONS[row["on_update"]], ACTIONS[row["on_delete"]]
+    wanted = SCHEMA, key.references, *key.columns, *key.referenced_columns
+    return present == wanted and actions == (key.on_update, key.on_delete) and row["deferred"] == key.deferred
 
 
 def _is_equivalent(row: Row, wanted: Index) -> bool:

@@ -10,6 +10,7 @@ from typing import Protocol
 import psycopg
 
 from pipeline.codec.event_files.constraints import constraints_of
+from pipeline.connectors.postgres.ddl import constraints_out
 from pipeline.connectors.postgres.ddl.create_table import (
     Native,
     column_definition,
@@ -151,6 +152,8 @@ def _follow(
     columns.rename_and_drop()
     keys = partial(_foreign_keys, ledger)
     drop_former_constraints(connection, former, native, keys)
+    if "postgresql" not in schema.native:
+        constraints_out.drop_former_constraints(connection, before, schema, partial(_tables, ledger))
     follow_sequences(connection, former, native)
     columns.alter()
     follow_partition_columns(connection, former, native)
