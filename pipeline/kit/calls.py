@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,8 +31,32 @@ T = TypeVar("T")
 
 FAILURES = (Exception, SystemExit)
 """What an author's function raises when it fails. `sys.exit` in it ends the function, not the pipeline."""
+
+
+class TaskCancelledError(Exception):
+    """A task that an author's function waited for was cancelled."""
+
+
 RESTARTED: list[Any] = []
 """What `repeated` yields before it begins again."""
+
+
+@contextmanager
+def cancellations_as_errors() -> Iterator[None]:
+    """Raise TaskCancelledError for a cancellation that nobody asked this task for.
+
+    An author's function raises one when a task that it waits for was cancelled, such as that of a connection which is
+    closed. A task group would take it for the end of the task, and what the function was to do for done.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if anyio.current_effective_deadline() == -math.inf or (task is not None and task.cancelling()):
+            raise
+        raise TaskCancelledError("a task that it waited for was cancelled").with_traceback(
+            error.__traceback__
+        ) from error
 
 
 @dataclass(slots=True)
@@ -81,7 +107,8 @@ async def call(
     attempts = Attempts(author or function, what, tries, reads_stream)
     while True:
         try:
-            return await function(*arguments)
+            with cancellations_as_errors():
+                return await function(*arguments)
         except FAILURES as error:  # raised again, unless it may pass
             await attempts.wait_after(error)
 
@@ -93,7 +120,8 @@ async def opened(function: Callable[[], AsyncIterator[T]], name: Function, what:
     while True:
         generator = function()
         try:
-            value = await anext(generator)
+            with cancellations_as_errors():
+                value = await anext(generator)
             break
         except StopAsyncIteration:
             raise ConfigurationError(
@@ -110,7 +138,8 @@ async def opened(function: Callable[[], AsyncIterator[T]], name: Function, what:
 async def _close(generator: AsyncIterator[Any], name: Function, what: str) -> None:
     """Let the function go on after its yield, where it closes what it opened."""
     try:
-        await anext(generator)
+        with cancellations_as_errors():
+            await anext(generator)
     except StopAsyncIteration:
         return
     except FAILURES as error:
@@ -128,7 +157,8 @@ async def iterated(function: Function, *arguments: object, what: str) -> AsyncGe
     async with aclosing(generator):
         while True:
             try:
-                value = await anext(generator)
+                with cancellations_as_errors():
+                    value = await anext(generator)
             except StopAsyncIteration:
                 return
             except FAILURES as error:
@@ -148,11 +178,12 @@ async def repeated(function: Function, *arguments: object, what: str, size: int)
         async with aclosing(function(*arguments)) as generator:
             batch: list[Any] = []
             try:
-                async for value in generator:
-                    batch.append(value)
-                    if len(batch) == size:
-                        yield batch
-                        done, batch = done + size, []
+                with cancellations_as_errors():
+                    async for value in generator:
+                        batch.append(value)
+                        if len(batch) == size:
+                            yield batch
+                            done, batch = done + size, []
             except FAILURES as error:  # raised again, unless it may pass
                 if done + len(batch) > furthest:
                     attempts.failures, furthest = 0, done + len(batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class Refused(Exception):  # noqa: N818  # the fixed name of the kit
     """The app does not accept this record. It is kept as a rejected record with the reason; all others go on."""
@@ -13,9 +15,15 @@ class Refused(Exception):  # noqa: N818  # the fixed name of the kit
 
 
 class Again(Exception):  # noqa: N818
-    """The app asks to wait. The stream waits `after` seconds and calls again; no attempt is counted."""
+    """The app asks to wait. The stream waits `after` seconds and calls again; no attempt is counted.
+
+    A time in the past, a number below 0, is no wait. ValueError when `after` is no number.
+    """
 
     def __init__(self, after: float = 1.0) -> None:
+        given: object = after  # an author may give anything
+        if not isinstance(given, int | float) or math.isnan(given):
+            raise ValueError(f"Again(after={after!r}) is no number of seconds")
         super().__init__(f"the app asks to wait {after:g} seconds")
         self.after = after
 

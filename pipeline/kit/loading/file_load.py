@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import anyio
 from blake3 import blake3
 
+from pipeline.domain.errors import RefusedError
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts
@@ -24,6 +27,15 @@ UNDER_WAY = 256
 
 CONTENT_BYTES = 16
 """Bytes of the digest of a record's line: two lines that differ do not share it."""
+
+
+@contextmanager
+def _noted(rejected: dict[int, RejectedError], at: int) -> Iterator[None]:
+    try:
+        yield
+    except RejectedError as error:
+        rejected[at] = error
+
 
 _Single = tuple[int, RecordVersion]
 """The position of a record, and the record."""
@@ -131,15 +143,15 @@ class StreamLoad:
         rejected: dict[int, RejectedError],
         all_begun: anyio.Event | None,
     ) -> None:
-        room, busy = self._under_way, self._busy
+        room, busy, ended = self._under_way, self._busy, set[int]()
 
         async def apply(single: _Single, done: anyio.Event, *, at_once: bool) -> None:
             at, version = single
             key = version.record.key
             try:
-                await self._creator.apply(version, intended, at_once=at_once)
-            except RejectedError as error:
-                rejected[at] = error
+                with _noted(rejected, at):
+                    await self._creator.apply(version, intended, at_once=at_once)
+                ended.add(at)
             finally:
                 room.release()
                 if busy.get(key) is done:
@@ -160,3 +172,6 @@ class StreamLoad:
                     group.start_soon(task, name=f"record {at}")
                 if all_begun is not None:
                     all_begun.set()
+        if len(ended) < len(work):  # a task group takes a task that cancels itself for one that has ended
+            line = line_of(self._handler.function)
+            raise RefusedError(f"{line}: a function of this handler cancelled its own task. It must not.")

@@ -11,7 +11,14 @@ import anyio
 from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import FAILURES, FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
+from pipeline.kit.calls import (
+    FAILURES,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    TRIES,
+    cancellations_as_errors,
+    shown,
+)
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import Function
 from pipeline.kit.errors import Again, Gone, Refused, Stop
@@ -77,7 +84,7 @@ async def attempt(
     while True:
         await lane.wait()
         try:
-            with unwrap_exception_group():  # of a task group of the author's
+            with unwrap_exception_group(), cancellations_as_errors():  # the group is one of the author's
                 return await work(failures)
         except Again as error:
             lane.hold(error.after, what)
