@@ -97,7 +97,12 @@ def allow_deletes_option(command: Command) -> Command:
 
 
 def plugin_settings_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add --source-set and --destination-set, whose values come as mappings, and --requires, one of the latter."""
+    """Add --source-set and the options of `destination_settings_options`."""
+    return _settings_option("source")(destination_settings_options(command))
+
+
+def destination_settings_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add --destination-set, whose values come as a mapping, and --requires, one of them."""
 
     @functools.wraps(command)
     def call(
@@ -106,17 +111,19 @@ def plugin_settings_options(command: Callable[..., object]) -> Callable[..., obj
         given = destination_settings | ({} if requires is None else {REQUIRES: requires})
         return command(*arguments, destination_settings=given, **options)
 
-    for end in ("destination", "source"):
-        call = click.option(
-            f"--{end}-set",
-            f"{end}_settings",
-            multiple=True,
-            metavar="NAME=VALUE",
-            callback=_read_assignments,
-            help=f"A setting of the plug-in that is the {end}. May be given repeatedly.",
-        )(call)
     text = "The delivery level that the destination must have: transaction, staged, keyed, found [default] or at-least-once."
-    return click.option("--requires", metavar="LEVEL", help=text)(call)
+    return click.option("--requires", metavar="LEVEL", help=text)(_settings_option("destination")(call))
+
+
+def _settings_option(end: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    return click.option(
+        f"--{end}-set",
+        f"{end}_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_read_assignments,
+        help=f"A setting of the plug-in that is the {end}. May be given repeatedly.",
+    )
 
 
 def _read_assignments(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

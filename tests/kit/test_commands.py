@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import anyio
 import pytest
@@ -143,6 +144,27 @@ def test_what_an_app_has_given_is_imported_into_a_further_one(pipeline: CommandL
     assert pipeline("flow", "add-destination", "crm", further, "--name", "more").code == 0
     assert pipeline("flow", "import", "more").code == 0
     assert stored(tmp_path) == ROWS
+
+
+def test_a_derived_flow_takes_settings_and_is_compared_with_its_source(pipeline: CommandLine, tmp_path: Path) -> None:
+    dump = """
+        @importer.dump
+        async def dump(target: Path) -> AsyncIterator[tuple[str, Key, dict[str, object]]]:
+            for key, name in json.loads(target.read_text()).items():
+                yield "people", int(key), {"id": int(key), "name": name}
+        """
+    write_plugin(tmp_path / "app.py", APP + dedent(dump))
+    assert pipeline("move", "./app.py:exporter", "copy.db", *SOURCE, "--flow", "crm").code == 0
+    refused = pipeline("flow", "add-destination", "crm", "./app.py:importer", "--name", "more")
+    assert "--destination-set path=" in refused.err
+    added = pipeline("flow", "add-destination", "crm", "./app.py:importer", "--name", "more", *DESTINATION)
+    assert added.code == 0, added.err
+    assert pipeline("flow", "import", "more").code == 0
+    assert stored(tmp_path) == ROWS
+    verified = pipeline("verify", "more")
+    assert (verified.code, "EQUAL: " in verified.out) == (0, True), verified.out
+    (tmp_path / "store.json").write_text("{}")
+    assert "missing" in pipeline("verify", "more").out
 
 
 @pytest.mark.parametrize("compacted", [False, True])

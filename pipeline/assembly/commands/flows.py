@@ -93,19 +93,24 @@ async def add_flow_destination(
     *,
     name: str | None = None,
     files: PathText | None = None,
+    destination_settings: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Flow:
     """Create a derived Flow, which imports into `destination` what the Flow `origin` has stored.
 
-    `files` is the directory for the files that `origin` moves with a database.
+    `files` is the directory for the files that `origin` moves with a database; `destination_settings` are those of an
+    Importer.
     """
     async with open_runtime(settings or load_settings()) as runtime:
         flow = await runtime.flows.read_flow(FlowName(origin))
         source, *more = split_urls(flow.source)
-        pair = read_pair(source, destination, _files_pair(flow, more, files), name, runtime.settings)
+        given = PluginSettings(PluginSettings.of(flow.declared).source, destination_settings or {})
+        pair = read_pair(source, destination, _files_pair(flow, more, files), name, runtime.settings, given)
         ensure_home_outside_trees(pair.destinations, runtime.home)
         await ensure_two_places(runtime, pair)
-        return await add_destination(runtime.flows, runtime.clock, flow.name, pair.name, pair.destination.location)
+        return await add_destination(
+            runtime.flows, runtime.clock, flow.name, pair.name, pair.destination.location, given.declaration()
+        )
 
 
 def _files_pair(origin: Flow, urls: Sequence[str], files: PathText | None) -> tuple[PathText, PathText] | None:

@@ -125,7 +125,9 @@ async def _verify(
 
 
 async def _stored_streams(runtime: Runtime, flow: Flow) -> Sequence[StreamSchema]:
-    """Return the streams that a Flow has stored."""
+    """Return the streams that a Flow has stored; of a derived one, those of its origin."""
+    if flow.origin is not None:
+        flow = await runtime.flows.read_flow(flow.origin)
     latest = await runtime.flows.latest(flow)
     return [] if latest is None else await StoredSnapshot(runtime.store, latest).streams()
 

@@ -9,13 +9,18 @@ import ipaddress
 import json
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 from decimal import Decimal, InvalidOperation
+from functools import partial
+from itertools import product
 from uuid import UUID
 
+from pipeline.domain.contents import parse_content
 from pipeline.domain.schema import Column
 
+APP = "app"
+"""The type of a column whose values an app gives as it likes."""
 Reading = Callable[[object], object]
 Readings = tuple[tuple[Reading, Reading], ...]
 """Pairs of readings, one for each side: values are equal if they are so under one pair. None: compare as they are."""
@@ -32,6 +37,8 @@ _NUMBERS = frozenset({"integer", "real", "decimal", "boolean"})
 def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readings:
     """Return the readings under which values of two columns can be equal."""
     native = next((reading for pattern, reading in _BY_NATIVE_TYPE if pattern.match(there.native_type)), None)
+    if (here.type, there.type) == ("binary", APP):
+        return _CONTENTS
     if here.type == there.type and (one_technology or here.type in _ONE_FORM):
         return () if native is None or here.native_type == there.native_type else _same(exact, native)
     # A destination without a type for any value stores JSON: then the value is what the JSON text holds.
@@ -44,6 +51,25 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
     special = [reading for names, reading in _BY_TYPE if types & names]
     widened = ((exact, _exact_in_json),) if (here.type, there.type) == ("text", "json") else ()
     return (*_same(exact, *special, _data, *([native] if native else [])), *numbers, *_padded_numbers(native), *widened)
+
+
+def _content(value: object, side: str, silent: Sequence[str]) -> object:
+    """Return a content with its name and media type, except those that one of the sides is `silent` about.
+
+    ValueError if it is this side, and the content has one.
+    """
+    content = parse_content(_text(value))
+    known = list(zip((content.name, content.media_type), silent, strict=True))
+    if any(who == side and part is not None for part, who in known):
+        raise ValueError(value)
+    return content.id, *(part for part, who in known if who == "neither")
+
+
+_CONTENTS: Readings = tuple(
+    (partial(_content, side="source", silent=silent), partial(_content, side="app", silent=silent))
+    for silent in product(("neither", "source", "app"), repeat=2)
+)
+"""The source or the app may say nothing of the name, or of the media type: then it is not compared."""
 
 
 def _padded_numbers(native: Reading | None) -> Readings:

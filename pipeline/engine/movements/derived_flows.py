@@ -13,7 +13,7 @@ from functools import partial
 
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, QueueMessage, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError
-from pipeline.domain.flows.declaration import Declaration
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement, Status
@@ -32,8 +32,15 @@ async def derived_flows(flows: FlowStore, origin: FlowName) -> Sequence[Flow]:
     return [flow for flow in found if flow.origin == origin]
 
 
-async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: FlowName, destination: str) -> Flow:
-    """Return the Flow `name`, derived from the Flow `of`; create it if it does not exist.
+async def add_destination(
+    flows: FlowStore,
+    clock: Clock,
+    of: FlowName,
+    name: FlowName,
+    destination: str,
+    declared: Declaration = NOTHING_DECLARED,
+) -> Flow:
+    """Return the Flow `name`, derived from the Flow `of`; create it, with what is `declared`, if it does not exist.
 
     ConfigurationError when the name or the destination is in use.
     """
@@ -55,7 +62,7 @@ async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: Fl
     await flows.update_flow(
         of, lambda now: replace(now, derived=tuple(sorted(known if now.derived is None else {*now.derived, name})))
     )
-    declared = Declaration(groups=origin.declared.groups)
+    declared = replace(declared, groups=origin.declared.groups)
     flow = await flows.add(Flow(name, origin.source, destination, clock.now(), origin=of, declared=declared))
     if (flow.origin, flow.destination) != (of, destination):
         raise ConfigurationError(

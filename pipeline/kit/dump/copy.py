@@ -14,6 +14,7 @@ import msgspec
 import orjson
 from anyio import to_thread
 
+from pipeline.domain.comparison.readings import APP
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
@@ -21,6 +22,7 @@ from pipeline.domain.schema import Column, StreamSchema
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import open_client
 from pipeline.kit.declared import Delivery, Handler
+from pipeline.kit.dump.contents import content_text
 from pipeline.kit.dump.dumped_rows import DumpedRow, dumped_rows
 from pipeline.kit.dump.natural import key_value, record_value
 from pipeline.kit.importer import Importer
@@ -31,6 +33,7 @@ from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.encoding import EncodedRow
 from pipeline.kit.reading.sorting import RUN_BYTES, RowSorter
 from pipeline.kit.reading.spool import batches
+from pipeline.kit.values import Binary
 from pipeline.ports.app_copy import Repeats
 from pipeline.ports.destination import Rejection
 from pipeline.temporary_database import no_room
@@ -117,9 +120,24 @@ class ImporterCopy:
             if len(held.schema.primary_keys) > 1:
                 key = tuple(msgspec.json.decode(key))
         held.columns.update(row.row)
-        held.added.append(self._encoded(held, key, row.row))
+        values = {
+            name: await self._content(held, key, name, value) if isinstance(value, Binary) else value
+            for name, value in row.row.items()
+        }
+        held.added.append(self._encoded(held, key, values))
         if len(held.added) == BATCH_ROWS:
             await _flush(held)
+
+    async def _content(self, held: _Held, key: Any, column: str, binary: Binary) -> str:
+        function = self._importer.dump_function
+        assert function is not None  # without one there is no row
+        try:
+            return await content_text(binary)
+        except OSError as error:
+            raise UnreadableError(
+                f"{line_of(function)}: the content in the column {column!r} of {held.schema.stream!r}, key {key!r}, cannot be "
+                f"read: {error.strerror or error}"
+            ) from error
 
     def _encoded(self, held: _Held, key: Any, row: Mapping[str, object]) -> EncodedRow:
         function = self._importer.dump_function
@@ -180,14 +198,12 @@ class AppSnapshot:
             seen = held.columns if held is not None and held.columns else set(schema.column_names)
             keys = set(schema.primary_keys)
             columns = [
-                one if one.name in keys else Column(one.name, "app")
-                for one in schema.columns
-                if one.name in seen | keys
+                one if one.name in keys else Column(one.name, APP) for one in schema.columns if one.name in seen | keys
             ]
-            columns += [Column(name, "app") for name in sorted(seen - set(schema.column_names))]
+            columns += [Column(name, APP) for name in sorted(seen - set(schema.column_names))]
             found.append(replace(schema, columns=tuple(columns), native={"app": True}))
         for stream, names in self._others.items():
-            columns = [Column(name, "app") for name in sorted(names)]
+            columns = [Column(name, APP) for name in sorted(names)]
             found.append(StreamSchema(stream, Label(stream), tuple(columns), (), {"app": True}))
         return sorted(found, key=lambda schema: schema.stream)
 

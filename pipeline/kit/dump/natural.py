@@ -17,18 +17,15 @@ from blake3 import blake3
 from pipeline.codec.values import to_json
 from pipeline.domain.keys import KeyValue
 from pipeline.kit.reading.text_forms import encoder_of
-from pipeline.kit.values import Binary
 
 _INTEGERS = range(-(2**63), 2**63)
 
 
 def record_value(value: object, type_: str) -> object:
-    """Return a value as the JSON of a record has it. The content of a Binary File becomes its id."""
+    """Return a value as the JSON of a record has it. Bytes of a Binary File become its id."""
     if isinstance(value, enum.Enum):
         value = value.value
     match value:
-        case Binary():
-            return value.version if value.version or not isinstance(value.open, bytes) else _digest(value.open)
         case bytes() if type_ == "binary":
             return _digest(value)
         case datetime():

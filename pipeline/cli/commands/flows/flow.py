@@ -7,7 +7,13 @@ import click
 from pipeline.assembly.commands.flows import add_flow_destination, create_flow
 from pipeline.cli.commands.flows.declared import apply, list_, remove, set_, show
 from pipeline.cli.commands.movements.watched import import_derived_flow
-from pipeline.cli.options import json_option, plugin_settings_options, run_async, with_settings
+from pipeline.cli.options import (
+    destination_settings_options,
+    json_option,
+    plugin_settings_options,
+    run_async,
+    with_settings,
+)
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import printable
 from pipeline.domain.movement import Flow
@@ -61,17 +67,33 @@ def create(
 @click.argument("destination")
 @click.option("--name", metavar="NAME", help="The name of the new Flow [default: made from the two places].")
 @click.option("--files", metavar="DST_DIR", help="The directory for the files that FLOW moves with a database.")
+@destination_settings_options
 @json_option
 @with_settings
 def add_destination(
-    flow_name: str, destination: str, name: str | None, files: str | None, as_json: bool, settings: Settings
+    flow_name: str,
+    destination: str,
+    name: str | None,
+    files: str | None,
+    destination_settings: dict[str, str],
+    as_json: bool,
+    settings: Settings,
 ) -> None:
     """Add a further DESTINATION for what FLOW exports, as a derived Flow that imports what FLOW has stored.
 
     Nothing is exported again. `pipeline flow import NAME` brings it up to date; `pipeline move` of FLOW and running
     workers do, too.
     """
-    added = run_async(lambda: add_flow_destination(flow_name, destination, name=name, files=files, settings=settings))
+    added = run_async(
+        lambda: add_flow_destination(
+            flow_name,
+            destination,
+            name=name,
+            files=files,
+            destination_settings=destination_settings,
+            settings=settings,
+        )
+    )
     _print_flow(added, as_json=as_json)
 
 
