@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 from pipeline.domain.errors import ConfigurationError
 
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+_BETWEEN = (PACKAGE, contextlib.__file__)
+"""Files of the functions that stand between an author's function and `calling_line`."""
 
 
 def line_of(function: Callable[..., Any]) -> str:
@@ -23,7 +26,7 @@ def line_of(function: Callable[..., Any]) -> str:
 def calling_line() -> str:
     """Return the file and the line of the caller outside this package."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_BETWEEN):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.domain.ids import StreamName
@@ -29,7 +29,7 @@ class Importer(Plugin):
     def __init__(self, name: str, *, accepts: str | Sequence[str] | None = None, api: int = 1) -> None:
         """ConfigurationError when this kit does not know `api`, the version that the author wrote for."""
         super().__init__(name, api)
-        self.accepts = (accepts,) if isinstance(accepts, str) else tuple(accepts or ())
+        self.accepts = _contracts(accepts, self.line)
         self.handlers: dict[str, Handler] = {}
         self.transactions: TransactionFunctions | None = None
         self.dump_function: Function | None = None
@@ -62,8 +62,8 @@ class Importer(Plugin):
         and mark are committed together.
         """
         level = _level(delivery, (Delivery.KEYED, Delivery.TRANSACTION))
-        if not 1 <= batch <= MAX_BATCH:
-            raise misuse(calling_line(), f"batch={batch} is not possible", f"Write a number from 1 to {MAX_BATCH:,}")
+        if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
+            raise misuse(calling_line(), f"batch={batch!r} is not possible", f"Write a number from 1 to {MAX_BATCH:,}")
         return AppliesDeclaration(self, stream, _row(stream, row), level, batch, _after(after))
 
     def stages(self, stream: str, *, row: type[R], after: Sequence[str] = ()) -> StagesDeclaration[R]:
@@ -252,6 +252,15 @@ def _row(stream: str, row: Any) -> RowType:
     if stream == ALL_STREAMS and row is not dict:
         raise misuse(line, 'the handler for all other streams, "*", has a row type', "Write row=dict")
     return row_type(row, None, line, open_=True)
+
+
+def _contracts(accepts: Any, line: str) -> tuple[str, ...]:
+    found = (accepts,) if isinstance(accepts, str) else accepts or ()
+    if not isinstance(found, Collection) or not all(isinstance(one, str) for one in found):
+        raise misuse(
+            line, f"accepts={accepts!r} names no contracts", "Write a text such as 'tracker/1', or a tuple of several"
+        )
+    return tuple(found)
 
 
 def _after(streams: Sequence[str]) -> tuple[StreamName, ...]:

@@ -26,7 +26,7 @@ class Plugin:
         if api != API:
             raise misuse(
                 self.line,
-                f"{name!r} is written for version {api} of the kit, and this release knows version {API}",
+                f"{name!r} is written for version {api!r} of the kit, and this release knows version {API}",
                 "Install the release that it was written for, or change it to this version",
             )
 

@@ -157,6 +157,14 @@ def test_a_column_may_write_text_in_another_form() -> None:
     assert not agree("character varying(5)", "ab", "ab ")
 
 
+def test_sqlite_keeps_no_negative_zero_of_another_technology() -> None:
+    here, there = Column("value", "real"), Column("value", "real", native_type="REAL")
+    readings = readings_for(here, there, one_technology=False)
+    assert same_value(-0.0, 0.0, readings)
+    assert not same_value(0.1, 0.2, readings)
+    assert not same_value(-0.0, 0.0, readings_for(here, here, one_technology=False))
+
+
 def test_a_value_kept_as_json_compares_as_the_value_in_it() -> None:
     pairing = pair_columns(schema("sqlite", value="any"), schema("postgresql", value="json"))
     for value, kept in ((1, "1"), ("1", '"1"'), (1.0, "1.0"), ({"$bytes": "AA=="}, '{"$bytes":"AA=="}')):

@@ -192,3 +192,13 @@ async def test_a_feed_whose_cursors_go_in_a_circle_is_named(tmp_path: Path) -> N
     source = ExporterSource("app:source", exporter, None)
     movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
     assert re.search(r"test_changes.py, line \d+: .* a second time. It would never end", movement.problems[0])
+
+
+async def test_a_cursor_that_lag_cannot_use_is_named_before_its_rows_are_moved(tmp_path: Path) -> None:
+    app = FeedApp([(1, "a")])
+    app.answer = Changes([{"id": 1, "name": "a"}], cursor="abc")
+    movement = await move(app.source(lag=5), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert "test_changes.py, line " in movement.problems[0]
+    assert "the cursor 'abc' is neither a number nor an ISO 8601 time" in movement.problems[0]
+    assert movement.totals.upserts == 0

@@ -48,6 +48,12 @@ MISTAKES = [
         "@exporter.rows('a', row=dict, key='id', columns={'id': list[int]})  # here\nasync def a(c):\n    yield 1",
         "'id' is of the type json",
     ),
+    ("Importer('a', accepts=7)  # here", "accepts=7 names no contracts"),
+    ("Exporter('a', api='1')  # here", "written for version '1' of the kit, and this release knows version 1"),
+    (
+        "@importer.applies('a', row=Row, batch='5')  # here\nasync def a(t, b, c): ...",
+        "batch='5' is not possible.*from 1 to",
+    ),
     ("@exporter.changes('a', row=Row, key='id')  # here\nasync def a(c): ...", r"\(client, since\)"),
     (
         "@exporter.changes('a', row=Row, key='id', reconcile='7d')  # here\nasync def a(c, since): ...",

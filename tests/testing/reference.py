@@ -70,9 +70,20 @@ class _Plain:
 def _members(thing: type) -> Iterator[str]:
     for name, member in vars(thing).items():
         if not name.startswith("_") and inspect.isfunction(member) and member.__doc__:
-            signature = inspect.signature(member)
-            names = [one for one in signature.parameters if one != "self"]
-            yield f"| `{name}({', '.join(names)})` | {' '.join(member.__doc__.split())} |"
+            names = list(_names(inspect.signature(member)))
+            how = "await " if inspect.iscoroutinefunction(member) else ""
+            yield f"| `{how}{name}({', '.join(names)})` | {' '.join(member.__doc__.split())} |"
+
+
+def _names(signature: inspect.Signature) -> Iterator[str]:
+    """Yield the names of parameters; a star stands before those that are given by name."""
+    starred = False
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            starred = True
+            yield "*"
+        if name != "self":
+            yield name
 
 
 def _fixture_streams() -> str:

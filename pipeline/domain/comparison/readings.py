@@ -39,6 +39,8 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
     native = next((reading for pattern, reading in _BY_NATIVE_TYPE if pattern.match(there.native_type)), None)
     if (here.type, there.type) == ("binary", APP):
         return _CONTENTS
+    if here.type == there.type == "real" and there.native_type == "REAL" and not one_technology:
+        return _same(exact, _number)  # SQLite keeps -0.0 as 0.0 in such a column
     if here.type == there.type and (one_technology or here.type in _ONE_FORM):
         return () if native is None or here.native_type == there.native_type else _same(exact, native)
     # A destination without a type for any value stores JSON: then the value is what the JSON text holds.

@@ -146,6 +146,7 @@ class ChangedRows(UnorderedRows):
             changes = await self._ask_changes(since)
             rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
             after = self._cursor if changes.cursor is None else changes.cursor
+            _before(after, self._feed)  # a cursor that cannot be used next time is named before its rows are moved
             more = changes.more
             self._changes.add(len(rows))
             if more and after == since:
