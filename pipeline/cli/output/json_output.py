@@ -10,7 +10,7 @@ from dataclasses import asdict
 import orjson
 
 from pipeline.domain.inventory import Fate, Inventory, InventoryItem
-from pipeline.domain.lifecycle.table import Facts, State, state_of
+from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Wish
 from pipeline.domain.movement import HeldDeletes, Movement
 
@@ -48,7 +48,7 @@ def wish_object(wish: Wish) -> dict[str, object]:
 def movement_object(movement: Movement, state: State | None = None) -> dict[str, object]:
     """Return the last object that `move --json` prints. `state` is that of a Movement that has not settled."""
     totals = movement.totals
-    state = state or state_of(Facts(movement.outcome, movement.because, movement.attempts), movement.updated)
+    state = state or state_of(movement.facts(movement.updated), movement.updated)
     return {
         "flow": movement.flow,
         "movement": movement.number,

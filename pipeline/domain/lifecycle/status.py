@@ -61,23 +61,29 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.WORKING: "It is under way.",
     Reason.ALL_IMPORTED: "Everything that is listed has been imported.",
     Reason.NOTHING_TO_MOVE: "There was nothing new to move.",
-    Reason.DESTINATION_REFUSES: "The destination refuses everything, so the rest was not tried. Correct the cause, then run it "
-    "again with `pipeline rerun`.",
-    Reason.FILES_FAILED: "Some Event Files could not be imported. Correct the cause, then run it again with `pipeline rerun`.",
+    Reason.DESTINATION_REFUSES: "The destination refuses everything, so the rest was not tried. Correct the cause; then "
+    "{again} moves what is missing.",
+    Reason.FILES_FAILED: "Some Event Files could not be imported. Correct the cause; then {again} moves what is missing.",
     Reason.RECORDS_REJECTED: "Some records were rejected. `pipeline rejected` lists them; `pipeline retry` tries them again.",
     Reason.CONSTRAINTS_VIOLATED: "Some rows at the destination violate constraints. Correct them, then run it again.",
     Reason.DELETES_HELD: "Some deletes were held back because they are many. Allow them with --allow-deletes.",
     Reason.OBJECTS_MISSING: "Some objects of the source are missing at the destination, and nobody has accepted that.",
-    Reason.GROUPS_STOPPED: "Some groups were stopped. `pipeline rerun` moves what is missing.",
-    Reason.NOTHING_IMPORTED: "Nothing could be imported. Correct the cause, then run it again with `pipeline rerun`.",
-    Reason.EXPORT_FAILED: "The app could not export. Correct the cause, then run it again with `pipeline rerun`.",
-    Reason.NO_PROGRESS: "Nothing moved for too long. `pipeline rerun` moves what is missing.",
-    Reason.TOO_OLD: "It was not finished within its life. `pipeline rerun` moves what is missing.",
-    Reason.STOPPED: "It was stopped. What is imported stays; `pipeline rerun` moves what is missing.",
+    Reason.GROUPS_STOPPED: "Some groups were stopped. {again} moves what is missing.",
+    Reason.NOTHING_IMPORTED: "Nothing could be imported. Correct the cause; then {again} moves what is missing.",
+    Reason.EXPORT_FAILED: "The app could not export. Correct the cause; then {again} moves what is missing.",
+    Reason.NO_PROGRESS: "Nothing moved for too long. {again} moves what is missing.",
+    Reason.TOO_OLD: "It was not finished within its life. {again} moves what is missing.",
+    Reason.STOPPED: "It was stopped. What is imported stays; {again} moves what is missing.",
     Reason.RESTARTED: "It was cancelled in favour of a new Movement.",
     Reason.REPLACED: "It gave way to other work.",
     Reason.COMPACTED: "The history of streams was replaced by snapshots; nothing was moved.",
     Reason.REBUILT: "The memory of the Flow was made again; the next Movement moves what differs.",
     Reason.UNKNOWN: "An earlier release has settled it, and stored no reason.",
 }
-"""What each reason means, and what to do, where no more has to be known."""
+"""What each reason means, and what to do, where no more has to be known; `{again}` is the command that moves what is missing."""
+
+NONE_LEFT = (
+    "Some records were rejected. All of them are accepted by now: none is left to retry. "
+    "{again} finds out whether anything else is missing."
+)
+AT_SOURCE = "The source could not give some records. `pipeline rejected` lists them. Correct them there; then {again} moves them."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pipeline.domain.lifecycle.status import RERUN, SENTENCES, SETTLED, Reason, Status
+from pipeline.domain.lifecycle.status import AT_SOURCE, NONE_LEFT, RERUN, SENTENCES, SETTLED, Reason, Status
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 
 
@@ -60,6 +60,8 @@ class Facts:
     """What is known of a Movement: stored facts, wishes, and what its workers show.
 
     `outcome` is the final status. `in_hand` counts the Event Files that live workers import or are about to.
+    `rejected` records may be tried again, `rejected_at_source` may not; None: not known. `again` is the command, in
+    backquotes, that moves what is missing.
     `silent` names workers that hold work and show no sign of life; `silent_seconds` is the time since the last sign of
     anybody, `patience_seconds` how long that may last. `paused` and `stopped` are groups. `refused` is why the destination
     refuses everything.
@@ -77,6 +79,9 @@ class Facts:
     silent_seconds: float = 0.0
     patience_seconds: float = 120.0
     refused: str = ""
+    rejected: int | None = None
+    rejected_at_source: int = 0
+    again: str = "`pipeline rerun`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ def state_of(facts: Facts, now: datetime) -> State:
     """Return the state of a Movement at a time, by the clock of the store."""
     status = status_of(facts.outcome, facts.attempts, facts.wish.at(now))
     if facts.outcome is not None:
-        return State(status, facts.because, SENTENCES[facts.because])
+        return State(status, facts.because, _settled(facts))
     if status is Status.CANCELLATION_REQUESTED:
         return State(status, Reason.STOPPING, f"It is to stop, {facts.wish}. {_left(facts)}")
     if status is Status.PAUSED and (facts.in_hand or facts.working):
@@ -113,6 +118,13 @@ def state_of(facts: Facts, now: datetime) -> State:
     if status is Status.READY:
         return State(status, Reason.WAITS_FOR_WORKER, SENTENCES[Reason.WAITS_FOR_WORKER])
     return _in_progress(facts)
+
+
+def _settled(facts: Facts) -> str:
+    sentence = SENTENCES[facts.because]
+    if facts.because is Reason.RECORDS_REJECTED and facts.rejected == 0:
+        sentence = AT_SOURCE if facts.rejected_at_source else NONE_LEFT
+    return sentence.format(again=facts.again)
 
 
 def _in_progress(facts: Facts) -> State:
@@ -174,11 +186,11 @@ _COMMANDS = {Verb.QUEUE: "start {flow} --queue", Verb.RELOAD: "reload {flow} STR
 """The commands that are more than the verb and the name of the Flow."""
 
 
-def refusal(verb: Verb, status: Status, flow: str, number: int) -> str | None:
-    """Return why a verb is illegal in a status, with the legal ones; None when it is legal."""
+def refusal(verb: Verb, status: Status, flow: str, number: int, useless: frozenset[Verb] = frozenset()) -> str | None:
+    """Return why a verb is illegal in a status, with the legal ones that are not `useless`; None when it is legal."""
     if verb in LEGAL[status]:
         return None
     final = ", which is final" if status in SETTLED else ""
-    shown = LEGAL[status] - ({Verb.QUEUE} if Verb.START in LEGAL[status] else set())  # it would not wait
+    shown = LEGAL[status] - useless - ({Verb.QUEUE} if Verb.START in LEGAL[status] else set())  # it would not wait
     legal = [f"`pipeline {_COMMANDS.get(one, f'{one} {{flow}}').format(flow=flow)}`" for one in Verb if one in shown]
     return f"Movement {number} of Flow {flow!r} is {status}{final}: {_REFUSED[verb]}. You can use {', '.join(legal)}."

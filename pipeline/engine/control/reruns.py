@@ -10,7 +10,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.lifecycle.deadlines import may_rerun
 from pipeline.domain.lifecycle.status import Status
-from pipeline.domain.lifecycle.table import Verb, refusal
+from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.flow_store import FlowStore
@@ -45,7 +45,7 @@ async def latest_for(flows: FlowStore, name: FlowName, verb: Verb) -> tuple[Flow
     latest = await flows.latest(flow)
     if latest is None:
         raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to {verb}. Move it first.")
-    if (reason := refusal(verb, latest.status, name, latest.number)) is not None:
+    if (reason := latest.refusal(verb, flows.clock.now())) is not None:
         raise ConfigurationError(reason)
     return flow, latest
 
@@ -72,7 +72,7 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
     for one in (movement, latest):
         if one is not movement and one.compaction and one.status is Status.SUCCESS:
             continue  # it has moved nothing
-        reason = refusal(Verb.RERUN, one.status, name, one.number)
+        reason = one.refusal(Verb.RERUN, flows.clock.now())
         if reason is not None:
             raise ConfigurationError(_moved_since(one, movement) if one.status is Status.SUCCESS else reason)
     if movement.compaction:

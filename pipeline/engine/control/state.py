@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from pipeline.domain.lifecycle.table import Facts, State, state_of
-from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.movement import Movement
 from pipeline.engine.control.cancelling import patience
 from pipeline.engine.movements.context import Limits
@@ -21,18 +21,12 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
     alive = [sign for sign in signs if now - sign.stored <= patience(limits)]
     working = [sign for sign in alive if sign.progress.working]
     last = max((movement.updated, *(sign.stored for sign in signs)))
-    facts = Facts(
-        outcome=movement.outcome,
-        because=movement.because,
-        attempts=movement.attempts,
-        wish=movement.wish,
-        paused=movement.groups_that(Want.PAUSE),
-        stopped=movement.groups_that(Want.STOP),
+    facts = replace(
+        movement.facts(now),
         in_hand=sum(sign.progress.in_hand for sign in working),
         working=bool(working),
         silent=[sign.progress.worker for sign in signs if sign.progress.working and sign not in alive],
         silent_seconds=max((now - last).total_seconds(), 0.0),
-        refused=movement.refused,
         patience_seconds=LEASES_WITHOUT_A_SIGN * limits.visibility_seconds,
     )
     return state_of(facts, now)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName, Label
-from pipeline.domain.lifecycle.table import Verb, refusal
+from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.transitions import last_due
@@ -43,7 +43,7 @@ async def wish(
     wanted = Wish(_WANTS[verb], who, now, why, until)
 
     def change(movement: Movement) -> Movement:
-        if (reason := refusal(verb, movement.status, name, movement.number)) is not None:
+        if (reason := movement.refusal(verb, now)) is not None:
             raise ConfigurationError(reason)
         if not groups:
             return _with_wish(movement, wanted)

@@ -8,7 +8,7 @@ from functools import partial
 
 from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError, TransientError
 from pipeline.domain.lifecycle.status import Reason
-from pipeline.domain.lifecycle.table import Verb, refusal
+from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
 from pipeline.domain.outbox.transitions import last_due
@@ -90,7 +90,7 @@ async def join_movement(flows: FlowStore, flow: Flow) -> Movement:
 
 def ensure_may_start(latest: Movement) -> None:
     """ConfigurationError, which names the legal verbs, when no Movement may be started after this one."""
-    if (why := refusal(Verb.START, latest.status, latest.flow, latest.number)) is not None:
+    if (why := latest.refusal(Verb.START, latest.updated)) is not None:
         raise ConfigurationError(why)
 
 

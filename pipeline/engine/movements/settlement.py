@@ -15,14 +15,12 @@ from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Counts, FirstError, GroupCounts, Movement, Totals, final_status
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable, count_group
+from pipeline.domain.rejections import rejection_problem, shortened
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
 from pipeline.engine.storage.binaries import open_contents
 from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
 from pipeline.ports.reporter import MovementSettled, RejectedRetried, ViolationFound
-
-MAX_PROBLEMS = 100
-"""The most problems kept in movement.json. The documents of its failures have all of them."""
 
 MAX_REASONS = 20
 OTHER_REASONS = "other reasons"
@@ -273,8 +271,7 @@ def _problems(
     stopped = {label: movement.group_wishes[label] for label in movement.groups_that(Want.STOP)}
     problems += [f"Group {label} was stopped, {wish}" for label, wish in stopped.items()]
     problems += map(str, movement.rejections.named)
-    problems += [f"Event File {r.file}, line {r.line}, key {r.key} was rejected: {r.reason}" for r in rejected]
+    problems += [rejection_problem(str(one.file), one.line, one.key, one.reason) for one in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]
     problems += missing_lines(gaps)
-    more = len(problems) - MAX_PROBLEMS
-    return tuple(problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"… and {more:,} more"])
+    return shortened(problems)

@@ -12,7 +12,7 @@ from pipeline.assembly.commands.lifecycle.reruns import rerun
 from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.lifecycle.wishes import pause, resume, stop
 from pipeline.domain.ids import FlowName
-from pipeline.domain.lifecycle.table import LEGAL, Verb, refusal
+from pipeline.domain.lifecycle.table import LEGAL, Verb
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity
@@ -97,7 +97,9 @@ async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Aske
     latest = await site.runtime.flows.latest(found)
     if latest is None and verb not in (Verb.START, Verb.QUEUE):
         raise ProblemError(HTTPStatus.CONFLICT, f"Flow {flow!r} has no Movement yet.", legal=[Verb.START.value])
-    if latest is not None and (why := refusal(verb, latest.status, flow, latest.number)) is not None:
-        raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(LEGAL[latest.status] & DO.keys()))
+    now = site.runtime.clock.now()
+    if latest is not None and (why := latest.refusal(verb, now)) is not None:
+        legal = (LEGAL[latest.status] - latest.useless(now)) & DO.keys()
+        raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(legal))
     log.info("action_taken", flow=flow, verb=verb.value, by=who.name, why=asked.reason)
     return await DO[verb](site, who, flow, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import LEGAL, Verb
@@ -39,14 +40,14 @@ ACTIONS: Mapping[str, Action] = {
 }
 
 
-def actions_for(flow: Flow, latest: Movement | None) -> Sequence[Action]:
+def actions_for(flow: Flow, latest: Movement | None, now: datetime) -> Sequence[Action]:
     """Return the actions that the latest Movement of a Flow allows, and that would change something."""
     if latest is None:
         return [ACTIONS[Verb.START.value]]
-    useless = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
-    legal = LEGAL[latest.status] - useless.get(latest.status, set())
+    changes_nothing = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
+    legal = LEGAL[latest.status] - changes_nothing.get(latest.status, set()) - latest.useless(now)
     if latest.settled or flow.queued is not None or flow.origin is not None:
         legal -= {Verb.QUEUE}
-    if not latest.totals.rejected:
+    if not latest.rejected_at_destination:
         legal -= {Verb.RETRY}
     return [action for action in ACTIONS.values() if action.verb in legal]

@@ -74,7 +74,7 @@ async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
             "flow": found,
             "latest": movements[0] if movements else None,
             "movements": movements,
-            "actions": actions_for(found, latest[0] if latest else None),
+            "actions": actions_for(found, latest[0] if latest else None, site.runtime.clock.now()),
             "grid": Grid.of(events),
             "charts": movement_charts(events),
         }
@@ -107,7 +107,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     return {
         "flow": found,
         "movement": MovementView.of(movement, state_with(runtime, movement, signs)),
-        "actions": actions_for(found, movement) if is_latest else [],
+        "actions": actions_for(found, movement, site.runtime.clock.now()) if is_latest else [],
         "advice": advice(errors),
         "groups": groups.counts,
         "unknown_because": groups.unknown_because,

@@ -80,7 +80,28 @@ def test_a_retry_loads_what_is_accepted_now_and_changes_the_count_alone(crm: Com
     after = latest(crm)
     assert (after["movement"], after["status"], after["updated"]) == (1, "INCOMPLETE", before["updated"])
     assert after["records"] == {"upserts": 100, "deletes": 0, "quarantined": 0}
+    assert after["problems"] == []
+    assert "none is left to retry" in after["sentence"]
+    assert "`pipeline rerun`" in after["sentence"]
+    shown = crm("status").out
+    assert "none is left to retry" in shown
+    assert "problem" not in shown
+    assert "`pipeline rerun crm` moves what Movement 1 left" in crm("retry", "crm").err
     assert crm("move", "--flow", "crm").code == 0
+
+
+def test_the_problems_of_accepted_records_alone_are_gone(crm: CommandLine) -> None:
+    assert len(latest(crm)["problems"]) == len(OLD)
+    crm("rejected", "crm", "--csv", "rejected.csv")
+    found = rows(crm.directory)
+    assert '"age":80' in found[0]["record"]
+    found[0]["record"] = found[0]["record"].replace('"age":80', '"age":30')
+    write(crm.directory, found)
+    assert crm("rejected", "crm", "--load", "rejected.csv").code == 0
+    after = latest(crm)
+    assert len(after["problems"]) == len(OLD) - 1
+    assert not any("key [80] " in problem for problem in after["problems"])
+    assert "`pipeline retry` tries them again" in after["sentence"]
 
 
 def test_a_retry_may_be_of_a_stream_or_a_reason_alone(crm: CommandLine) -> None:

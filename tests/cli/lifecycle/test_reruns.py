@@ -59,3 +59,21 @@ def test_a_reload_moves_a_stream_as_a_whole(pipeline: CommandLine) -> None:
     assert contents(pipeline.directory / "copy.db") == contents(pipeline.directory / "app.db")
     refused = pipeline("reload", "crm", "cars")
     assert (refused.code, "It has moved 'people'" in refused.err) == (2, True)
+
+
+def test_no_verb_is_offered_that_would_be_refused(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    pipeline("flow", "create", "crm", "app.db", "copy.db")
+    assert pipeline("flow", "set", "crm", "windows.reruns=false", "--yes").code == 0
+    pipeline("start", "crm")
+    stopped = pipeline("stop", "crm")
+    assert "`pipeline start` or `pipeline move` moves what is missing" in stopped.out
+    refused = pipeline("pause", "crm")
+    assert refused.code == 2
+    assert "rerun" not in stopped.out + refused.err + pipeline("status").out
+    assert "retry" not in refused.err
+    assert "You can use `pipeline start crm`, `pipeline reload crm STREAM`." in refused.err
+    assert pipeline("rerun", "crm").code == 2
+    none = pipeline("retry", "crm")
+    assert none.code == 2
+    assert "`pipeline start crm` or `pipeline move` moves what Movement 1 left" in none.err

@@ -15,7 +15,8 @@ from pipeline.domain.lifecycle.deadlines import Deadlines, may_rerun
 from pipeline.domain.lifecycle.status import RERUN, SENTENCES, SETTLED, Reason, Status
 from pipeline.domain.lifecycle.table import LEGAL, NEXT, Facts, Verb, refusal, state_of, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
-from pipeline.domain.movement import Counts, Movement, final_status
+from pipeline.domain.movement import Counts, Movement, Totals, final_status
+from pipeline.domain.rejections import SourceRejections, rejection_problem, shortened, without_accepted
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 MOVEMENT = Movement(FlowName("crm"), 3, NOW, NOW)
@@ -232,3 +233,52 @@ def test_a_movement_names_the_groups_of_which_something_is_wished() -> None:
     movement = replace(MOVEMENT, group_wishes={Label("b"): STOP, Label("a"): STOP, Label("c"): PAUSE})
     assert movement.groups_that(Want.STOP) == ("a", "b")
     assert movement.groups_that(Want.PAUSE) == ("c",)
+
+
+REJECTED = replace(MOVEMENT, outcome=Status.INCOMPLETE, because=Reason.RECORDS_REJECTED, updated=NOW)
+
+
+def sentence(movement: Movement, now: datetime = NOW) -> str:
+    """The sentence of a Movement that has settled."""
+    return state_of(movement.facts(now), now).sentence
+
+
+def test_the_remedy_for_rejected_records_depends_on_where_they_are() -> None:
+    both = replace(REJECTED, totals=Totals(rejected=5), rejections=SourceRejections(count=2))
+    assert "`pipeline retry` tries them again" in sentence(both)
+    at_source = replace(both, totals=Totals(rejected=2))
+    assert "Correct them there; then `pipeline rerun` moves them" in sentence(at_source)
+    none = replace(both, totals=Totals(), rejections=SourceRejections())
+    assert "none is left to retry. `pipeline rerun` finds out" in sentence(none)
+    for movement in (at_source, none):
+        assert "retry`" not in sentence(movement)
+        assert "retry" not in (movement.refusal(Verb.PAUSE, NOW) or "")
+    assert "`pipeline retry crm`" in (both.refusal(Verb.PAUSE, NOW) or "")
+
+
+@pytest.mark.parametrize("because", [Reason.NO_PROGRESS, Reason.TOO_OLD, Reason.STOPPED, Reason.FILES_FAILED])
+def test_a_rerun_is_offered_only_while_it_is_allowed(because: Reason) -> None:
+    settled = replace(MOVEMENT, outcome=Status.TIMED_OUT, because=because, updated=NOW)
+    forbidden = replace(settled, windows=Windows(reruns=False))
+    derived = replace(settled, origin=FlowName("erp"))
+    later = NOW + timedelta(days=13)
+    assert "`pipeline rerun` moves what is missing" in sentence(settled)
+    assert "`pipeline rerun crm`" in (settled.refusal(Verb.STOP, NOW) or "")
+    for movement, now in ((forbidden, NOW), (settled, later), (derived, NOW)):
+        said = sentence(movement, now) + (movement.refusal(Verb.STOP, now) or "nothing is refused: rerun")
+        assert "rerun" not in said
+    assert "`pipeline start` or `pipeline move` moves what is missing" in sentence(settled, later)
+    assert "`pipeline flow import` moves what is missing" in sentence(derived)
+    assert "reload" not in (derived.refusal(Verb.STOP, NOW) or "")
+
+
+def test_problems_of_accepted_records_are_taken_away_and_the_others_counted() -> None:
+    problems = [rejection_problem("1/a/full/0", line, f"[{line}]", "bad") for line in range(1, 131)]
+    stored = shortened(["a: it is missing", *problems])
+    assert stored[-1] == "… and 31 more"
+    accepted = {("1/a/full/0", line): f"[{line}]" for line in range(90, 131)}
+    left = without_accepted(stored, accepted)
+    assert left == ("a: it is missing", *problems[:89])
+    assert without_accepted(stored, dict(list(accepted.items())[:1]))[-1] == "… and 31 more"
+    everything = {("1/a/full/0", line): f"[{line}]" for line in range(1, 131)}
+    assert without_accepted(stored, everything) == ("a: it is missing",)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 import orjson
@@ -18,6 +18,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.status import RERUN
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Movement
+from pipeline.domain.rejections import without_accepted
 from pipeline.engine.control.reruns import latest_for
 from pipeline.engine.storage.binaries import open_contents
 from pipeline.ports.destination import DestinationSession, KeptRecord, RejectedKeeper, Rejection
@@ -91,7 +92,7 @@ async def retry_rejected(
             async with _opened(runtime, FlowName(flow), latest) as keeper:
                 chosen = [one.rejection for one in await keeper.rejected() if wanted.chooses(one.rejection)]
                 if not chosen:
-                    raise ConfigurationError(_nothing_to_retry(latest, wanted))
+                    raise ConfigurationError(_nothing_to_retry(latest, wanted, runtime.clock.now()))
                 left = await keeper.retry_chosen(wanted.chooses)
         return await _counted(runtime, latest, chosen, left)
 
@@ -145,8 +146,10 @@ async def _counted(
     runtime: Runtime, latest: Movement, chosen: Sequence[Rejection], left: Sequence[Rejection]
 ) -> Retried:
     """Count what was accepted, also in the latest Movement, whose status does not change."""
-    tried = Counter((one.file, one.line) for one in chosen)
-    accepted = (tried - Counter((one.file, one.line) for one in left)).total()
+    tried = {(str(one.file), one.line): one.key for one in chosen}
+    refused = {(str(one.file), one.line) for one in left}
+    taken = {place: key for place, key in tried.items() if place not in refused}
+    accepted = len(taken)
 
     def count(now: Movement) -> Movement:
         totals = replace(
@@ -155,23 +158,22 @@ async def _counted(
             upserts=now.totals.upserts + accepted,
             waiting=sum(one.waits for one in left),
         )
-        return replace(now, totals=totals, retried=True)
+        return replace(now, totals=totals, problems=without_accepted(now.problems, taken), retried=True)
 
     if accepted and latest.settled:
         latest = await runtime.flows.update(latest.flow, latest.number, count)
-    return Retried(latest, tried.total(), accepted)
+    return Retried(latest, len(tried), accepted)
 
 
-def _nothing_to_retry(latest: Movement, wanted: Selection) -> str:
-    flow = latest.flow
+def _nothing_to_retry(latest: Movement, wanted: Selection, now: datetime) -> str:
+    flow, again = latest.flow, latest.again(now, latest.flow)
     if wanted != Selection():
         return f"Flow {flow!r} has no such rejected record. `pipeline rejected {flow}` lists those that there are."
     said = f"Flow {flow!r} has no rejected records at its destination: there is nothing to retry. "
     if latest.rejections.count:
         return (
-            f"{said}The source could not give {latest.rejections.count:,}: correct them there, and run "
-            f"`pipeline rerun {flow}`."
+            f"{said}The source could not give {latest.rejections.count:,}: correct them there; then {again} moves them."
         )
     if latest.status in RERUN:
-        return f"{said}`pipeline rerun {flow}` moves what Movement {latest.number} left."
+        return f"{said}{again} moves what Movement {latest.number} left."
     return f"{said}`pipeline start {flow}` or `pipeline move` moves what has changed since."
