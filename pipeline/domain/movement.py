@@ -163,6 +163,16 @@ class GroupCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """What a Movement has added to a group: Event Files of these streams, their records and their stored bytes."""
+
+    files: int
+    records: int
+    bytes: int
+    streams: tuple[StreamName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FirstError:
     """The first thing that went wrong with an Event File or a record, where, and the lines of code that it passed."""
 
@@ -193,8 +203,8 @@ class Movement:
     `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
     again even if nothing of them is imported. `counts` are those of each group when this Movement settled, or one before
     that moved the group, and `marks` is how many marks the destination had then, None if not known: while it has as many,
-    the counts hold. They spare readers the File Lists. `reasons` counts why files failed and records were rejected;
-    `first_error` is one of them.
+    the counts hold. `added` is what this Movement has added to groups since. They spare readers the File Lists.
+    `reasons` counts why files failed and records were rejected; `first_error` is one of them.
 
     `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
@@ -232,6 +242,7 @@ class Movement:
     violated: tuple[StreamName, ...] = ()
     counts: Mapping[Label, GroupCounts] = field(default_factory=dict)
     marks: int | None = None
+    added: Mapping[Label, Added] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     first_error: FirstError | None = None
     outcome: Status | None = None

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.movement import Flow, GroupCounts, Status, Totals
+from pipeline.domain.movement import Flow, GroupCounts, Movement, Status, Totals
 from pipeline.domain.outbox.transitions import group_exported, group_imported
+from pipeline.domain.planning.group_counts import with_list
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import next_movement
 from pipeline.ports.object_store import ObjectInfo, ObjectStore, OpenBody, PutCondition, StoredObject, Version
@@ -98,6 +99,23 @@ async def build(store: ObjectStore, movements: int, files: int, source: str, des
         )
         await flows.store_history(settled)
     return flows
+
+
+async def begin_next(flows: FlowStore, new: int) -> Movement:
+    """Begin a Movement, of which workers have exported this number of Event Files to each group; return it."""
+    flow = await flows.read_flow(FLOW)
+    latest = await flows.read_movement(FLOW, flow.movements)
+    movement = replace(next_movement(flows, flow, latest), attempts=1)
+    await flows.create(movement, latest)
+    for label, before in latest.file_lists.items():
+        entries = list(await flows.read_file_list(before))
+        for chunk in range(new):
+            file = EventFileId(movement.number, StreamName(label), Phase.INCREMENTAL, chunk)
+            entries.append(replace(entries[-1], id=file, key=object_keys.event_file_key(FLOW, file)))
+        key = object_keys.growing_list_key(FLOW, movement.number, label, 1, len(entries))
+        await flows.file_lists.store(key, FLOW, label, entries, before)
+        movement = with_list(movement, label, key, entries)
+    return await flows.update(FLOW, movement.number, lambda _: movement)
 
 
 def _entries(stream: StreamName, movements: int, files: int) -> Sequence[FileEntry]:

@@ -11,7 +11,8 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedErr
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Status
-from pipeline.domain.planning.compaction import applicable, count_group, is_compact, last_step
+from pipeline.domain.planning.compaction import applicable, is_compact, last_step
+from pipeline.domain.planning.group_counts import count_group
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import OpenBody, PutCondition, Version

@@ -24,7 +24,8 @@ from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, GroupCounts, Movement
 from pipeline.domain.notifications.endpoint import Endpoint
-from pipeline.domain.planning.compaction import applicable, count_group
+from pipeline.domain.planning.compaction import applicable
+from pipeline.domain.planning.group_counts import count_group, counts_under_way
 from pipeline.engine.control.state import movement_state
 from pipeline.engine.maintenance.state import read_maintenance
 from pipeline.engine.movements.flow_store import WorkerSign
@@ -193,9 +194,17 @@ async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[
     marks = await ask_marks(flow, runtime.store)
     if at_end is not None and marks.by_file is not None and len(marks.by_file) == latest.marks:
         return _group_status(at_end), ""
-    lists = {label: await runtime.flows.read_file_list(key) for label, key in sorted(latest.file_lists.items())}
-    counts = {label: count_group(entries, marks.by_file) for label, entries in lists.items()}
+    known = known_counts(latest, marks)
+    counts = {
+        label: known.get(label) or count_group(await runtime.flows.read_file_list(key), marks.by_file)
+        for label, key in sorted(latest.file_lists.items())
+    }
     return _group_status(counts), marks.unknown_because
+
+
+def known_counts(movement: Movement, marks: Marks) -> Mapping[Label, GroupCounts]:
+    """Return the counts of those groups of a Movement under way of which it takes no File List to know them."""
+    return {} if movement.settled or marks.by_file is None else counts_under_way(movement, marks.by_file)
 
 
 def counts_at_end(movement: Movement) -> Mapping[Label, GroupCounts] | None:

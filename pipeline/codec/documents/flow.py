@@ -108,6 +108,13 @@ class _GroupCounts(Struct):
     bytes: Count | None = None
 
 
+class _Added(Struct):
+    files: Count
+    records: Count
+    bytes: Count
+    streams: tuple[StreamName, ...] = ()
+
+
 class _Wish(Struct):
     want: Want = Want.RUN
     who: str = ""
@@ -154,6 +161,7 @@ class _Movement(Document, rename="camel"):
     violated: tuple[StreamName, ...] = ()
     counts: dict[Label, _GroupCounts] = field(default_factory=dict)
     marks: Count | None = None
+    added: dict[Label, _Added] = field(default_factory=dict)
     reasons: dict[str, Count] = field(default_factory=dict)
     first_error: _FirstError | None = None
     outcome: Status | None = field(name="status", default=None)

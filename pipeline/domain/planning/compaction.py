@@ -14,7 +14,6 @@ from collections.abc import Container, Mapping, Sequence
 
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
-from pipeline.domain.movement import GroupCounts
 
 
 def by_stream(entries: Sequence[FileEntry]) -> Mapping[StreamName, list[FileEntry]]:
@@ -68,17 +67,6 @@ def applicable_part(entry: FileEntry, before: FileEntry | None, marked: Containe
     if before is not None and before.replaces == entry.replaces:
         return ()
     return [_stand_in(file, entry) for file in entry.replaces]
-
-
-def count_group(entries: Sequence[FileEntry], marked: Container[EventFileId] | None) -> GroupCounts:
-    """Return the counts of a File List for a destination with these marks; None: it is not known what it has imported."""
-    needed = applicable(entries, () if marked is None else marked)
-    return GroupCounts(
-        len(needed),
-        None if marked is None else sum(entry.id in marked for entry in needed),
-        sum(entry.upserts + entry.deletes for entry in needed),
-        sum(entry.size for entry in needed),
-    )
 
 
 def _stand_in(file: EventFileId, entry: FileEntry) -> FileEntry:

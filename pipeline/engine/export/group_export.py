@@ -15,6 +15,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import group_exported
+from pipeline.domain.planning.group_counts import with_list
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
@@ -79,7 +80,7 @@ class GroupExport:
         attempt.context.reporter.report(GroupComplete(self._label, len(entries), stored))
         if file_list is not None:
             ended = [stream.schema.stream for stream in streams]
-            complete = partial(_completed, self._label, file_list, states, ended, unfinished)
+            complete = partial(_completed, self._label, file_list, entries, states, ended, unfinished)
             if complete(attempt.movement) is not attempt.movement:
                 await attempt.update(complete)
             context = attempt.context
@@ -155,6 +156,7 @@ async def _all_deletes(deletes: int, rows: int) -> bool:
 def _completed(
     label: Label,
     file_list: ObjectKey,
+    entries: Sequence[FileEntry],
     states: Mapping[StreamName, ObjectKey],
     streams: Collection[StreamName],
     unreadable: Mapping[StreamName, int],
@@ -162,8 +164,7 @@ def _completed(
 ) -> Movement:
     """Return the Movement with a group complete; itself, if it says all that already."""
     completed = replace(
-        now,
-        file_lists={**now.file_lists, label: file_list},
+        with_list(now, label, file_list, entries),
         states={**now.states, **states},
         unfinished={
             **{stream: since for stream, since in now.unfinished.items() if stream not in streams},

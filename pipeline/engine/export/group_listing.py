@@ -14,6 +14,7 @@ from dataclasses import replace
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.planning.group_counts import with_list
 from pipeline.domain.planning.import_plan import in_lane_order
 from pipeline.engine.export.attempt import ExportAttempt
 
@@ -52,9 +53,7 @@ class GroupListing:
         await self._put(key, entries)
         streams = {entry.id.stream: movement.number for entry in (*self._ended, *stored)}
         await self._attempt.update(
-            lambda now: replace(
-                now, file_lists={**now.file_lists, self._label: key}, unfinished={**streams, **now.unfinished}
-            )
+            lambda now: replace(with_list(now, self._label, key, entries), unfinished={**streams, **now.unfinished})
         )
         await self._attempt.announce(self._label, key, grown_from=new[0])
         self._announced = {entry.id for entry in entries}

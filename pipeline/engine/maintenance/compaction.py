@@ -18,7 +18,8 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Flow, GroupCounts, Movement, Status, Totals
-from pipeline.domain.planning.compaction import by_stream, count_group, is_compact, last_step
+from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
+from pipeline.domain.planning.group_counts import count_group
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
@@ -170,8 +171,8 @@ class Compactor:
     ) -> None:
         """Store the File Lists, and settle the Movement with them."""
         file_lists = {label: await self._list(movement, label, entries) for label, entries in compacted.items()}
-        counts = {label: one for label, one in latest.counts.items() if label not in compacted}
-        counts |= _counts(compacted, latest.counts)
+        counts = {label: one for label, one in movement.counts.items() if label not in compacted}
+        counts |= _counts(compacted, movement.counts)
         moment = self._context.clock.now()
         totals = Totals(
             files_exported=sum(stream.after.files for stream in compaction.streams),

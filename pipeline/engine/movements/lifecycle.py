@@ -12,6 +12,7 @@ from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
 from pipeline.domain.outbox.transitions import last_due
+from pipeline.domain.planning.group_counts import counts_before
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.retries import compare_and_set
 
@@ -177,7 +178,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         unfinished=before.unfinished if before else {},
         violated=before.violated if before else (),
         held_deletes=before.held_deletes if before else {},
-        counts=before.counts if before else {},
+        counts=counts_before(before),
         windows=flow.declared.windows,
         flow_created=flow.created,
         last_queued=before.last_queued if before else None,

@@ -14,7 +14,8 @@ from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Counts, FirstError, GroupCounts, Movement, Totals, final_status
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
-from pipeline.domain.planning.compaction import applicable, count_group
+from pipeline.domain.planning.compaction import applicable
+from pipeline.domain.planning.group_counts import count_group
 from pipeline.domain.rejections import rejection_problem, shortened
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
@@ -91,9 +92,10 @@ class Settlement:
                 )
             settled = replace(now.to(status, self._context.clock.now(), because), shown=movement.shown)
             violated = unfinished if movement.refused else {violation.stream for violation in violations}
-            settled = replace(settled, totals=totals, problems=problems, inventory=inventory)
-            settled = replace(settled, violated=tuple(sorted(violated)))
-            return replace(settled, counts=counts, marks=len(marks), reasons=reasons, first_error=first)
+            settled = replace(settled, totals=totals, problems=problems, violated=tuple(sorted(violated)))
+            added = {label: one for label, one in now.added.items() if now.file_lists[label] not in lists}
+            settled = replace(settled, counts=counts, marks=len(marks), added=added)
+            return replace(settled, inventory=inventory, reasons=reasons, first_error=first)
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         await self._context.flows.store_history(settled)

@@ -18,6 +18,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.planning.compaction import applicable_part
+from pipeline.domain.planning.group_counts import counts_under_way
 from pipeline.http.access import require_app
 from pipeline.http.api.file_pages import ListedFiles
 from pipeline.http.api.models import Page
@@ -274,7 +275,10 @@ async def _state(site: Site, flow: FlowName, number: int | None = None) -> Impor
     counts = counts_at_end(movement)  # nothing is taken for it any more
     if counts is None:
         marks, lists = await importing.marks(), sorted(movement.file_lists.items())
-        counts = {label: await site.listings.count(importing.flow, key, marks) for label, key in lists}
+        known = counts_under_way(movement, marks)
+        counts = {
+            label: known.get(label) or await site.listings.count(importing.flow, key, marks) for label, key in lists
+        }
     groups = [GroupState(label=label, files=one.listed, imported=one.imported or 0) for label, one in counts.items()]
     return ImportState(
         flow=flow,

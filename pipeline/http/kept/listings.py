@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from pipeline.assembly.commands.status import LIVE_FILES, Marks, ask_marks, counts_at_end
+from pipeline.assembly.commands.status import LIVE_FILES, Marks, ask_marks, counts_at_end, known_counts
 from pipeline.assembly.runtime import Runtime
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, GroupCounts, Movement
-from pipeline.domain.planning.compaction import count_group
+from pipeline.domain.planning.group_counts import count_group
 
 KEPT_COUNTS = 10_000
 KEPT_MARKS, MARKS_SECONDS = 8, 30.0
@@ -67,8 +67,12 @@ class Listings:
         marks = await self.marks(flow)
         if at_end is not None and marks.by_file is not None and len(marks.by_file) == movement.marks:
             return Groups(await self._with_sizes(flow, movement, at_end))
+        known = known_counts(movement, marks)
         return Groups(
-            {label: await self.count(flow, key, marks.by_file) for label, key in sorted(movement.file_lists.items())},
+            {
+                label: known.get(label) or await self.count(flow, key, marks.by_file)
+                for label, key in sorted(movement.file_lists.items())
+            },
             marks.unknown_because if marks.by_file is None else "",
         )
 

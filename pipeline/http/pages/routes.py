@@ -30,7 +30,7 @@ from pipeline.http.pages.views import FlowRow, Grid, MovementView, UnderWay, adv
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 
-MOVEMENTS_SHOWN = 10
+MOVEMENTS_SHOWN = 8
 REJECTED_SHOWN, FAILED_READ = 20, 4
 EVENTS_SHOWN = 100
 FILES_SHOWN = 100
