@@ -69,7 +69,7 @@ class RowType:
     @property
     def is_mapping(self) -> bool:
         """Whether rows are dictionaries, which may have members that are no fields."""
-        return self.type_ is dict or typing.is_typeddict(self.type_)
+        return self.type_ is dict or is_typeddict(self.type_)
 
     def keyed(self, names: Sequence[str]) -> RowType:
         """Return this row type with a key. Its fields are never NULL, though a default makes others so."""
@@ -100,12 +100,17 @@ def row_type(row: Any, columns: Mapping[str, Any] | None, where: str, *, open_: 
     if columns is not None:
         raise misuse(where, "columns= is given with a row type", "Leave columns= out: the fields of the row say it")
     hints = _hints(row, where)
-    if typing.is_typeddict(row):
+    if is_typeddict(row):
         made = tuple(_field(name, hint, _is_required(row, name, hint), where) for name, hint in hints.items())
         return RowType(row, made, _items([field.column.name for field in made]), dict)
     names, defaults = attributes(row, where)
     made = tuple(_field(name, hints[name], name not in defaults, where) for name in names)
     return RowType(row, made, _attribute_values(names), lambda values: row(**values))
+
+
+def is_typeddict(kind: Any) -> bool:
+    """Whether a class is a TypedDict, of Python or of the package typing_extensions."""
+    return isinstance(kind, type) and issubclass(kind, dict) and hasattr(kind, "__required_keys__")
 
 
 def _hints(row: Any, where: str) -> dict[str, Any]:
@@ -185,7 +190,7 @@ def _column_type(hint: Any) -> str | None:
         return None
     plain = get_origin(hint) or hint
     nested = plain in _NESTED or (isinstance(plain, type) and issubclass(plain, Mapping | Sequence | msgspec.Struct))
-    if nested or dataclasses.is_dataclass(plain) or typing.is_typeddict(plain) or hasattr(plain, "model_fields"):
+    if nested or dataclasses.is_dataclass(plain) or is_typeddict(plain) or hasattr(plain, "model_fields"):
         return JSON
     return None
 

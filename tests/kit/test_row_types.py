@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 import orjson
 import pytest
+import typing_extensions
 from structlog.testing import capture_logs
 
 from pipeline.codec.values import to_json
@@ -178,10 +179,17 @@ class Typed(TypedDict):
     name: NotRequired[str]
 
 
+class Backported(typing_extensions.TypedDict):
+    id: int
+    name: typing_extensions.NotRequired[str]
+
+
 @pytest.mark.parametrize(
     ("row", "value"),
     [
         (Structure, Structure(1, "x")),
+        (Backported, {"id": 1, "name": "x"}),
+        (Backported, {"id": 1}),
         (Typed, {"id": 1, "name": "x"}),
         (Typed, {"id": 1}),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -13,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from uuid import UUID
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.kit.row_types import Field, row_type
+from pipeline.kit.row_types import Field, is_typeddict, row_type
 from pipeline.kit.values import Binary
 
 _SOME: Mapping[Any, Sequence[Any]] = {
@@ -84,4 +83,4 @@ def _some(python: Any, random: Random) -> Any:
 
 def _is_row(plain: Any) -> bool:
     known = hasattr(plain, "model_fields") or hasattr(plain, "__struct_fields__")
-    return dataclasses.is_dataclass(plain) or typing.is_typeddict(plain) or known
+    return dataclasses.is_dataclass(plain) or is_typeddict(plain) or known
