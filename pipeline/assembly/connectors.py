@@ -102,9 +102,8 @@ def read_pair(
     """
     given = given or PluginSettings()
     list_plugins(settings.plugins)
-    here = _read_end(source, Role.SOURCE, given.source)
+    here, settings, there = _read_ends(source, destination, settings, given)
     like = here if isinstance(here, Location) else None
-    there = _read_end(destination, Role.DESTINATION, given.destination, like)
     sources: list[Location | Source] = [here]
     destinations: list[Location | Destination] = [there]
     if files is not None:
@@ -116,8 +115,6 @@ def read_pair(
             raise ConfigurationError("--files adds a directory tree to a database, but the source is a directory tree.")
         sources.append(path_location(FILES.schemes[0], Path(files[0])))
         destinations.append(path_location(FILES.schemes[0], Path(files[1])))
-    settings = with_source_options(here, given.source, settings)
-    check_destination_options(there, given.destination)
     ensure_movable(sources, destinations, settings.home.absolute())
     if is_plugin(there):
         plugins().check_contract(here, there)
@@ -129,6 +126,30 @@ def read_pair(
     readable = all(isinstance(end, Location) for end in (*sources, *destinations)) and not is_app(there)
     copy = _source(copied, sources, replace(settings, one_file_system=False)) if readable else None
     return Pair(name, source_, destination_, remake, sources, destinations, copy)
+
+
+def _read_ends(
+    source: PathText | Source, destination: PathText | Destination, settings: Settings, given: PluginSettings
+) -> tuple[Location | Source, Settings, Location | Destination]:
+    """Return the two ends, and the settings with the options of the source. ConfigurationError names what is wrong at both."""
+    errors: list[ConfigurationError] = []
+    here = there = None
+    try:
+        here = _read_end(source, Role.SOURCE, given.source)
+        settings = with_source_options(here, given.source, settings)
+    except ConfigurationError as error:
+        errors.append(error)
+    try:
+        like = here if isinstance(here, Location) else None
+        there = _read_end(destination, Role.DESTINATION, given.destination, like)
+        check_destination_options(there, given.destination)
+    except ConfigurationError as error:
+        errors.append(error)
+    if len(errors) > 1:
+        raise ConfigurationError("\n".join(map(str, errors)))
+    if errors or here is None or there is None:
+        raise errors[0]
+    return here, settings, there
 
 
 def _read_end(

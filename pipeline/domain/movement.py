@@ -264,6 +264,10 @@ class Movement:
         """The status that follows from the facts and the wish. A pause that is over counts until it is taken back."""
         return status_of(self.outcome, self.attempts, self.wish.want)
 
+    def status_at(self, now: datetime) -> Status:
+        """Return the status at a time; a pause that is over does not count."""
+        return status_of(self.outcome, self.attempts, self.wish.at(now))
+
     def groups_that(self, want: Want) -> tuple[Label, ...]:
         """Return the groups of which people want this, sorted."""
         return tuple(sorted(label for label, wish in self.group_wishes.items() if wish.want is want))
@@ -334,7 +338,7 @@ class Movement:
 
     def refusal(self, verb: Verb, now: datetime) -> str | None:
         """Return why a verb is illegal in its status, with the ones that it can be given; None when it is legal."""
-        return refusal(verb, self.status, self.flow, self.number, self.useless(now))
+        return refusal(verb, self.status_at(now), self.flow, self.number, self.useless(now))
 
     def to(self, outcome: Status, at: datetime, because: Reason = Reason.UNKNOWN) -> Movement:
         """Return this Movement, settled. DefectError when there is no such transition."""

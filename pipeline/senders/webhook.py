@@ -17,10 +17,11 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from pipeline.domain.errors import PipelineError
+from pipeline.domain.errors import ConfigurationError, PipelineError
 from pipeline.domain.notifications.addresses import Network, is_refused, parse_networks
 from pipeline.domain.notifications.delivery import Answer, Delivered, NotDelivered
 from pipeline.domain.notifications.endpoint import PROFILES, Endpoint
+from pipeline.log_events import log
 from pipeline.ports.sender import Notification
 
 READ_BYTES = 64 * 1024
@@ -77,8 +78,7 @@ class WebhookSender:
     def _headers(self, endpoint: Endpoint, notification: Notification) -> dict[str, str]:
         now = datetime.now(UTC)  # `sign` replaces the zone of any other time
         signatures = [
-            self._signer(reference).sign(notification.id, now, notification.body.decode())
-            for reference in endpoint.references(now)
+            signer.sign(notification.id, now, notification.body.decode()) for signer in self._signers(endpoint, now)
         ]
         signed = {"webhook-signature": " ".join(signatures)} if signatures else {}
         return {
@@ -88,6 +88,21 @@ class WebhookSender:
             "webhook-timestamp": str(int(now.timestamp())),
             **signed,
         }
+
+    def _signers(self, endpoint: Endpoint, now: datetime) -> Sequence[Signer]:
+        """Return what signs now. A secret that leads nowhere is left out; ConfigurationError if all of them do."""
+        found: list[Signer] = []
+        errors: list[ConfigurationError] = []
+        for reference in endpoint.references(now):
+            try:
+                found.append(self._signer(reference))
+            except ConfigurationError as error:
+                errors.append(error)
+        if errors and not found:
+            raise errors[0]
+        for left_out in errors:
+            log.warning("signing_secret_left_out", endpoint=endpoint.name, reason=str(left_out))
+        return found
 
     def _session(self, allow_private: tuple[str, ...]) -> aiohttp.ClientSession:
         """Return the session for endpoints that allow these private networks: no other one shares its connections."""

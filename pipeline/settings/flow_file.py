@@ -45,13 +45,16 @@ class FlowEntry:
         return self.declared.where(self.name, table)
 
 
-def read_flow_file(path: Path) -> Sequence[FlowEntry]:
-    """Return the Flows that a file declares. ConfigurationError names all that is wrong, a line each."""
+def read_flow_file(path: Path) -> tuple[Sequence[FlowEntry], Sequence[str]]:
+    """Return the Flows that a file declares, and all that is wrong with them. ConfigurationError when it is no TOML."""
     return parse_flows(read_toml(path, "file of Flows"), str(path))
 
 
-def parse_flows(document: Table, file: str) -> Sequence[FlowEntry]:
-    """Return the Flows of a document that is read already."""
+def parse_flows(document: Table, file: str) -> tuple[Sequence[FlowEntry], Sequence[str]]:
+    """Return the Flows of a document that is read already, and all that is wrong with them, a sentence each.
+
+    A Flow has the default where something is wrong, so that the rest of it can be checked as well.
+    """
     reading = _Reading(file)
     flows = document.get("flow", {})
     for name in document:
@@ -61,9 +64,7 @@ def parse_flows(document: Table, file: str) -> Sequence[FlowEntry]:
         reading.problems.append(f"{file}: it declares no Flow. Write [flow.NAME], with source and destination.")
         flows = {}
     entries = [reading.flow(name, table) for name, table in flows.items()]
-    if reading.problems:
-        ensure_no_problems(reading.problems)
-    return entries
+    return entries, reading.problems
 
 
 def ensure_no_problems(problems: Sequence[str]) -> None:

@@ -59,11 +59,19 @@ class GroupTable:
 class LimitsTable:
     """`[flow.NAME.limits]`. A limit that is 0 is as the setting of its name says."""
 
-    event_file_bytes: Annotated[int, Meta(ge=0, le=_MOST, description="An Event File is cut at this many bytes.")] = 0
-    event_file_rows: Annotated[int, Meta(ge=0, le=_MOST, description="An Event File is cut at this many records.")] = 0
+    event_file_bytes: Annotated[
+        int, Meta(ge=0, le=256_000_000, description="An Event File is cut at this many bytes.")
+    ] = 0
+    event_file_rows: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="An Event File is cut at this many records.")
+    ] = 0
     delete_guard_rows: Annotated[
         int,
-        Meta(ge=0, le=_MOST, description="More deletes than this are held if they are more than a fifth of a stream."),
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="More deletes than this are held if they are more than a fifth of a stream.",
+        ),
     ] = 0
     importers: Annotated[
         int,

@@ -439,3 +439,65 @@ def test_endpoints_must_exist_and_be_for_the_flow(pipeline: CommandLine) -> None
     write(pipeline.directory, FLOWS.replace('requires = "transaction"', 'notifications = ["ops"]'))
     assert pipeline("flow", "apply", "flows.toml", "--yes").code == 0
     assert pipeline("check", "crm").code == 0
+
+
+def test_mistakes_of_every_kind_are_named_at_once(pipeline: CommandLine) -> None:
+    write(
+        pipeline.directory,
+        """
+[flow.one]
+source = "app.db"
+destination = "one.db"
+notifications = ["nobody"]
+
+[flow.one.source_options]
+nosuch_option = "1"
+
+[flow.one.destination_options]
+no_option_either = "1"
+
+[flow.one.stream."nosuch*"]
+group = "g"
+
+[flow.one.windows]
+life_days = 0
+
+[flow.two]
+source = "app.db"
+destination = "two.db"
+
+[flow.two.group.a]
+depends_on = ["b"]
+
+[flow.two.group.b]
+depends_on = ["a"]
+
+[flow.two.limits]
+event_file_rows = 10000001
+event_file_bytes = 256000001
+delete_guard_rows = 1000000001
+
+[flow.three]
+destination = "three.db"
+notifications = ["none"]
+""",
+    )
+    refused = pipeline("flow", "apply", "flows.toml", "--yes")
+    assert refused.code == 2
+    for words in (
+        "[flow.one.windows]: life_days",
+        "nosuch_option",
+        "no_option_either",
+        "the pattern matches no stream of the source",
+        "the endpoint 'nobody', which does not exist",
+        "depend on each other in a circle",
+        "[flow.two.limits]: event_file_rows",
+        "[flow.two.limits]: event_file_bytes",
+        "[flow.two.limits]: delete_guard_rows",
+        "no stream of the source is in this group",
+        "[flow.three]: source is missing",
+        "the endpoint 'none', which does not exist",
+    ):
+        assert words in refused.err, words
+    assert refused.err.count("source is missing") == 1
+    assert not (pipeline.directory / ".pipeline").exists()

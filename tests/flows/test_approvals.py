@@ -13,14 +13,17 @@ import anyio
 import orjson
 import pytest
 
+from pipeline.assembly.commands.declared import approve
+from pipeline.assembly.commands.lifecycle import wishes
 from pipeline.assembly.runtime import open_runtime
 from pipeline.codec.documents.approval import decode_approval, encode_approval
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.flows.approvals import Act, Approval, Terms, missing_approvals
 from pipeline.domain.flows.declaration import ApprovalTerms, Side
 from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.engine.control.approvals import read_approvals, record_approval
-from pipeline.engine.movements.lifecycle import begin_movement
+from pipeline.engine.movements.lifecycle import begin_movement, end_movement
 from pipeline.settings import Settings
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.cli.app import CommandLine
@@ -163,6 +166,28 @@ def test_revoking_stops_what_is_under_way_and_keeps_others_from_beginning(flow: 
     assert flow("revoke", "people", "--side", "destination", "--by", "Grace").code == 2
     assert flow("approve", "people", "--side", "destination", "--by", "Grace", "--yes").code == 0
     assert flow("move", "--flow", "people").code == 0
+
+
+def test_a_movement_that_settles_at_that_moment_is_not_said_to_be_stopped(
+    flow: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve_all(flow)
+
+    async def begin() -> None:
+        async with open_runtime(Settings()) as runtime:
+            await begin_movement(runtime.flows, await runtime.flows.read_flow(FlowName("people")))
+
+    anyio.run(begin)
+
+    async def stop_too_late(name: str, *, reason: str, who: str, settings: Settings) -> object:
+        async with open_runtime(settings) as runtime:
+            movement = await runtime.flows.read_movement(FlowName(name), 1)
+            await end_movement(runtime.flows, movement, Status.SUCCESS, Reason.NOTHING_TO_MOVE)
+        return await wishes.stop(name, reason=reason, who=who, settings=settings)
+
+    monkeypatch.setattr(approve, "stop", stop_too_late)
+    outcome = flow("revoke", "people", "--side", "destination", "--by", "Grace")
+    assert (outcome.code, "Revoked by Grace" in outcome.out, "stopped" in outcome.out) == (0, True, False)
 
 
 @pytest.mark.parametrize(

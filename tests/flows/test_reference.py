@@ -40,6 +40,7 @@ def test_the_example_of_the_page_is_valid() -> None:
     import tomllib
 
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    (entry,) = parse_flows(tomllib.loads(example), "flows.toml")
+    (entry,), problems = parse_flows(tomllib.loads(example), "flows.toml")
+    assert problems == []
     assert entry.declared.source_options["token"] == "env:TRACKER_TOKEN"
     assert entry.declared.excluded == ("audit_log",)

@@ -160,6 +160,8 @@ def test_a_missing_library_is_named_with_its_extra(
 def test_a_time_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["notify", "replay", "ops", "--since", "yesterday"]) == 2
     assert "'yesterday' is no time. Write one such as" in capsys.readouterr().err
+    assert run(["notify", "replay", "ops", "--since", "2130-01-01T00:00Z"]) == 2
+    assert "2130-01-01 00:00:00 UTC is to come" in capsys.readouterr().err
 
 
 def test_listen_prints_what_it_receives_and_refuses_what_is_not_signed() -> None:

@@ -18,6 +18,7 @@ from aiohttp import web
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
+from structlog.testing import capture_logs
 
 from pipeline.assembly.commands.notifications import add_endpoint
 from pipeline.assembly.notifying.senders import signer_of
@@ -331,6 +332,18 @@ async def test_a_secret_that_is_not_there_is_named_and_not_shown(
     assert reason in answer.reason
     assert "hunter2" not in answer.reason
     assert server.requests == []
+
+
+@pytest.mark.parametrize("references", [("env:SECOND", "env:MISSING"), ("env:MISSING", "env:SECOND")])
+async def test_of_two_secrets_the_one_that_leads_nowhere_is_left_out(references: tuple[str, ...]) -> None:
+    async with serving(Server()) as server:
+        with capture_logs() as logged:
+            answer = await send(endpoint(f"http://127.0.0.1:{server.port}", *references))
+    assert answer == Delivered()
+    ((headers, body),) = server.requests
+    assert verify_webhook(headers, body, SECOND)["id"] == EVENT.id
+    (warning,) = [entry for entry in logged if entry["event"] == "signing_secret_left_out"]
+    assert (warning["endpoint"], "no variable MISSING" in warning["reason"]) == ("ops", True)
 
 
 async def test_a_receiver_that_is_not_there_is_named() -> None:

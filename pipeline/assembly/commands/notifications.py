@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from anyio.to_thread import run_sync
@@ -131,8 +131,12 @@ async def send_test(name: str, *, settings: Settings | None = None) -> Answer:
 async def replay(name: str, since: datetime, *, settings: Settings | None = None) -> int:
     """Let an endpoint have again what happened since a moment; return the number of events. Their ids stay the same.
 
-    What it has missed before that moment, it still gets.
+    What it has missed before that moment, it still gets. ConfigurationError when the moment is to come.
     """
+    if since > (now := datetime.now(UTC)):
+        raise ConfigurationError(
+            f"{since:%Y-%m-%d %H:%M:%S %Z} is to come; it is {now:%Y-%m-%d %H:%M:%S} UTC now. Give a time that has passed."
+        )
     async with open_runtime(settings or load_settings()) as runtime:
         endpoints = EndpointStore(runtime.store)
         endpoint = await endpoints.read(name)

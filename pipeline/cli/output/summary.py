@@ -23,7 +23,7 @@ _MEANING = {
 
 def summary_lines(movement: Movement, tally: Tally) -> list[str]:
     """Return the summary of a settled Movement, line by line."""
-    again = " (carried on)" if tally.resumed else ""
+    again = " (carried on)" if tally.resumed and movement.attempts > 1 else ""
     lines = [f"Flow {printable(movement.flow)}, Movement {movement.number}{again}", ""]
     lines += _group_table(list(tally.groups.values()))
     lines += ["", *_totals(movement), *_gone(tally), *inventory_lines(movement.inventory), *_problems(movement), ""]

@@ -89,11 +89,15 @@ class FlowStore:
 
     async def read_flow(self, name: FlowName) -> Flow:
         """Return a Flow. AbsentError when there is none of this name."""
+        return (await self._read_flow(name))[0]
+
+    async def _read_flow(self, name: FlowName) -> tuple[Flow, Version]:
         key = object_keys.flow_key(name)
         try:
-            return decode_flow((await self._store.get(key)).data, key)
+            stored = await self._store.get(key)
         except AbsentError as error:
             raise AbsentError(f"There is no Flow named {name!r} here. `pipeline status` lists the Flows.") from error
+        return decode_flow(stored.data, key), stored.version
 
     async def read_movement(self, flow: FlowName, number: int) -> Movement:
         """Return a Movement. AbsentError when there is none of this number."""
@@ -273,15 +277,14 @@ class FlowStore:
             await self.update(movement.flow, movement.number, lambda now: replace(now, created=stored))
 
     async def update_flow(self, name: FlowName, change: Callable[[Flow], Flow]) -> Flow:
-        """Change flow.json by compare-and-set and return it; `change` may be called more than once."""
+        """Change flow.json by compare-and-set and return it; `change` may be called more than once. AbsentError as `read_flow`."""
         key = object_keys.flow_key(name)
 
         async def attempt() -> Flow:
-            stored = await self._store.get(key)
-            before = decode_flow(stored.data, key)
+            before, version = await self._read_flow(name)
             flow = change(before)
             if flow != before:
-                await self._replace(key, encode_flow(flow), stored.version)
+                await self._replace(key, encode_flow(flow), version)
             return flow
 
         return await compare_and_set(attempt, key)

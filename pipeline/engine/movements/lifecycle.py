@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 
 from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError, TransientError
@@ -70,7 +71,7 @@ async def start_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHO
     """
 
     def refuse(now: Movement) -> Movement:
-        ensure_may_start(now)
+        ensure_may_start(now, flows.clock.now())
         return now
 
     movement, _ = await _latest_or_new(flows, flow, refuse, partial(_chosen, choices.of_flow(flow.declared)))
@@ -89,9 +90,9 @@ async def join_movement(flows: FlowStore, flow: Flow) -> Movement:
     return movement
 
 
-def ensure_may_start(latest: Movement) -> None:
+def ensure_may_start(latest: Movement, now: datetime) -> None:
     """ConfigurationError, which names the legal verbs, when no Movement may be started after this one."""
-    if (why := latest.refusal(Verb.START, latest.updated)) is not None:
+    if (why := latest.refusal(Verb.START, now)) is not None:
         raise ConfigurationError(why)
 
 

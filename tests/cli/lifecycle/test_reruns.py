@@ -77,3 +77,8 @@ def test_no_verb_is_offered_that_would_be_refused(pipeline: CommandLine) -> None
     none = pipeline("retry", "crm")
     assert none.code == 2
     assert "`pipeline start crm` or `pipeline move` moves what Movement 1 left" in none.err
+
+
+def test_a_rerun_is_not_said_to_be_carried_on(incomplete: CommandLine) -> None:
+    again = incomplete("rerun", "crm")
+    assert "Flow crm, Movement 2\n" in again.out

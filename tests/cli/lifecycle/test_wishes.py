@@ -14,8 +14,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from pipeline.assembly.commands.lifecycle import wishes
+from pipeline.assembly.runtime import limits, open_runtime
+from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.status import Status
+from pipeline.domain.movement import Flow
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.ports.reporter import SilentReporter
+from pipeline.settings import load_settings
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.cli.app import CommandLine, contents, make_database, process_environment
 
 SLOW = {"PIPELINE_EVENT_FILE_ROWS": "40", "PIPELINE_PROGRESS_SECONDS": "0.2", "PIPELINE_IMPORT_IN_SUBPROCESS": "false"}
@@ -238,3 +249,48 @@ def test_a_killed_move_shows_that_nobody_works_on_it(large: CommandLine) -> None
     assert "Nobody works on it" in large("status").out
     assert large("move", "app.db", "copy.db", "--flow", "crm").code == 0
     assert json.dumps(contents(large.directory / "copy.db")) == json.dumps(contents(large.directory / "app.db"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("start",), ("pause",), ("resume",), ("stop",), ("rerun",), ("retry",), ("history",), ("flow", "remove")],
+)
+def test_a_flow_that_is_not_there_is_named_by_each_verb(flow: CommandLine, command: tuple[str, ...]) -> None:
+    refused = flow(*command, "nosuch")
+    assert refused.code != 0
+    assert "There is no Flow named 'nosuch' here." in refused.err
+
+
+def test_a_pause_that_is_over_is_none_for_any_command(flow: CommandLine) -> None:
+    assert flow("pause", "crm", "--until", "1s").code == 0
+    time.sleep(1.2)
+    assert latest(flow)["status"] == "READY"
+    for command in (("flow", "remove", "crm", "--yes"), ("retry", "crm"), ("start", "crm")):
+        refused = flow(*command)
+        assert refused.code != 0
+        assert "Movement 1 of Flow 'crm' is READY" in refused.err
+
+
+async def test_a_stop_does_not_wait_longer_for_a_fence_that_does_not_answer(
+    flow: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(flags={"progress_seconds": 0.2})
+    async with open_runtime(settings) as runtime:
+        movement = await runtime.flows.read_movement(FlowName("crm"), 1)
+        context = EngineContext(
+            runtime.store, MemoryEventQueue(), runtime.clock, SilentReporter(), runtime.flows, limits(settings)
+        )
+        await ProgressKeeper(context, movement, "worker:killed").claim()
+    await anyio.sleep(1)
+    asked: list[int] = []
+
+    async def fence(flow: Flow, number: int) -> bool:
+        asked.append(number)
+        await anyio.sleep(60)
+        return True
+
+    monkeypatch.setattr(wishes, "fence_by", lambda connect: fence)
+    with anyio.fail_after(20):
+        wished = await wishes.stop("crm", wait_seconds=1.0, settings=settings)
+    assert asked == [1]
+    assert wished.state.status is Status.CANCELLATION_REQUESTED

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.assembly.commands.declared.changes import FlowChange, find_change
+from pipeline.assembly.commands.declared.changes import FlowChange, find_change, other_problems
 from pipeline.assembly.commands.declared.table import flow_table
 from pipeline.assembly.connectors import PathText
 from pipeline.assembly.runtime import Runtime, open_runtime
@@ -43,8 +45,8 @@ async def apply_flows(
     ConfigurationError names all that is wrong with the file, and then nothing is changed.
     """
     settings, file = settings or load_settings(), Path(file)
-    entries = read_flow_file(file)
-    return await _apply(entries, _directory(file), confirm, settings)
+    entries, problems = read_flow_file(file)
+    return await _apply(entries, problems, _directory(file), confirm, settings)
 
 
 def _directory(file: Path) -> Path:
@@ -59,10 +61,10 @@ async def set_flow(
     async with open_runtime(settings) as runtime:
         flow = await runtime.flows.read_flow(FlowName(name))
         table = flow_table(flow)
-        problems = [problem for one in assignments if (problem := _assign(table, one))]
-        ensure_no_problems(problems)
-        entries = parse_flows({"flow": {name: table}}, "")
-    (change,) = await _apply(entries, None, confirm, settings)
+        unread = [problem for one in assignments if (problem := _assign(table, one))]
+        ensure_no_problems(unread)
+        entries, problems = parse_flows({"flow": {name: table}}, "")
+    (change,) = await _apply(entries, problems, None, confirm, settings)
     return change
 
 
@@ -79,12 +81,19 @@ async def list_flows(*, settings: Settings | None = None) -> Sequence[ListedFlow
 
 
 async def _apply(
-    entries: Sequence[FlowEntry], base: Path | None, confirm: Confirm, settings: Settings
+    entries: Sequence[FlowEntry], misread: Sequence[str], base: Path | None, confirm: Confirm, settings: Settings
 ) -> Sequence[FlowChange]:
-    async with open_runtime(settings, create_home=True) as runtime:
+    """Change the Flows, if nothing is wrong with them. `misread` is what was wrong already when they were read."""
+    async with AsyncExitStack() as opened:
+        if misread and not settings.store and not settings.home.exists():  # nothing will be stored, so none is made
+            settings = replace(settings, home=Path(opened.enter_context(TemporaryDirectory(prefix="pipeline-"))))
+        runtime = await opened.enter_async_context(open_runtime(settings, create_home=True))
         changes: list[FlowChange] = []
-        problems: list[str] = []
+        problems = [*misread]
         for entry in entries:
+            if not (entry.name and entry.source and entry.destination):  # which is said already
+                problems += await other_problems(runtime, entry, base)
+                continue
             try:
                 changes.append(await find_change(runtime, entry, base))
             except ConfigurationError as error:

@@ -12,7 +12,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.flows.approvals import Act, Approval, Terms, latest_by_side
 from pipeline.domain.flows.declaration import Side
 from pipeline.domain.ids import FlowName, StreamName
-from pipeline.domain.movement import NO_CHOICES, Flow
+from pipeline.domain.movement import NO_CHOICES, Flow, Status
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.control.approvals import read_approvals, record_approval, terms_of
 from pipeline.ports.source import ScopedSnapshot
@@ -77,8 +77,15 @@ async def revoke(
     if latest is None or latest.settled:
         return recorded, False
     why = f"the approval of the {side.value}'s side was revoked{f': {reason}' if reason else ''}"
-    await stop(flow, reason=why, who=by, settings=settings)
-    return recorded, True
+    try:
+        stopped = (await stop(flow, reason=why, who=by, settings=settings)).movement
+    except ConfigurationError:
+        async with open_runtime(settings) as runtime:
+            latest = await runtime.flows.latest(found)
+        if latest is None or not latest.settled:
+            raise
+        return recorded, False
+    return recorded, not stopped.settled or stopped.status is Status.CANCELLED
 
 
 async def _required(runtime: Runtime, name: str, side: Side) -> Flow:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.assembly.commands.declared.table import flat, flow_table
 from pipeline.assembly.commands.flows import ensure_two_places
-from pipeline.assembly.connectors import flow_source, read_pair
+from pipeline.assembly.connectors import Pair, flow_source, read_pair
 from pipeline.assembly.places.options import PluginSettings
 from pipeline.assembly.plugin_connector import is_plugin, plugins
 from pipeline.assembly.runtime import Runtime
@@ -57,15 +57,11 @@ async def find_change(runtime: Runtime, entry: FlowEntry, base: Path | None) -> 
 
     ConfigurationError names all that is wrong with the Flow, a line each.
     """
-    pair = read_pair(
-        anchored(entry.source, base),
-        anchored(entry.destination, base),
-        (anchored(entry.files[0], base), anchored(entry.files[1], base)) if entry.files else None,
-        entry.name,
-        runtime.settings,
-        PluginSettings.of(entry.declared),
-    )
-    await ensure_two_places(runtime, pair)
+    try:
+        pair = _read_pair(runtime, entry, base, PluginSettings.of(entry.declared))
+        await ensure_two_places(runtime, pair)
+    except ConfigurationError as error:
+        raise ConfigurationError("\n".join([str(error), *await other_problems(runtime, entry, base)])) from error
     try:
         stored = await runtime.flows.read_flow(entry.name)
     except AbsentError:
@@ -75,12 +71,41 @@ async def find_change(runtime: Runtime, entry: FlowEntry, base: Path | None) -> 
     wanted = replace(before, source=source, destination=destination, declared=entry.declared)
     if stored is not None:
         _ensure_same_places(entry, stored, wanted)
-    problems, unchecked = await _stream_problems(runtime, wanted, pair.destinations[0])
-    problems = [*problems, *(("", why) for why in await endpoint_problems(runtime, wanted))]
+    problems, unchecked = await _problems(runtime, entry, wanted, pair)
     if problems:
-        raise ConfigurationError("\n".join(f"{entry.where(table)}: {why}." for table, why in problems))
+        raise ConfigurationError("\n".join(problems))
     differences = _differences({} if stored is None else _table(stored), _table(wanted))
     return FlowChange(wanted, stored is None, differences, unchecked)
+
+
+def _read_pair(runtime: Runtime, entry: FlowEntry, base: Path | None, given: PluginSettings) -> Pair:
+    return read_pair(
+        anchored(entry.source, base),
+        anchored(entry.destination, base),
+        (anchored(entry.files[0], base), anchored(entry.files[1], base)) if len(entry.files) == 2 else None,
+        entry.name,
+        runtime.settings,
+        given,
+    )
+
+
+async def _problems(runtime: Runtime, entry: FlowEntry, flow: Flow, pair: Pair) -> tuple[Sequence[str], str]:
+    """Return what is wrong with the streams, groups and endpoints of a Flow, and why its streams are not known, if so."""
+    problems, unchecked = await _stream_problems(runtime, flow, pair.destinations[0])
+    endpoints = (("", why) for why in await endpoint_problems(runtime, flow))
+    return [f"{entry.where(table)}: {why}." for table, why in (*problems, *endpoints)], unchecked
+
+
+async def other_problems(runtime: Runtime, entry: FlowEntry, base: Path | None) -> Sequence[str]:
+    """Return what else is wrong with a Flow whose places or options are wrong, as far as it can be known without these."""
+    plain = replace(entry.declared, source_options={}, destination_options={}, requires=None)
+    flow = Flow(entry.name, entry.source, entry.destination, runtime.clock.now(), declared=plain)
+    try:
+        pair = _read_pair(runtime, entry, base, PluginSettings())
+    except ConfigurationError:  # what is wrong with the places is said already
+        return [f"{entry.where()}: {why}." for why in await endpoint_problems(runtime, flow)]
+    located = replace(flow, source=pair.source.location, destination=pair.destination.location)
+    return (await _problems(runtime, entry, located, pair))[0]
 
 
 def anchored(text: str, base: Path | None) -> str:

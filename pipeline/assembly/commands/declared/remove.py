@@ -73,8 +73,9 @@ async def _ensure_unused(runtime: Runtime, flow: Flow) -> None:
     ensure_not_pruned(flow)
     latest = await runtime.flows.latest(flow)
     if latest is not None and not latest.settled:
+        status = latest.status_at(runtime.clock.now())
         raise ConfigurationError(
-            f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or stop it; then "
+            f"Movement {latest.number} of Flow {flow.name!r} is {status}. Wait until it settles, or stop it; then "
             "remove the Flow again."
         )
 

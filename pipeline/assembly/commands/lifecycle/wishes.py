@@ -140,7 +140,12 @@ async def cancelled(
     deadline = anyio.current_time() + wait_seconds
     while not movement.settled:
         try:
-            movement = await canceller.attempt(movement)
+            with anyio.fail_after(
+                max(deadline - anyio.current_time(), _LOOK_SECONDS)
+            ):  # a fence may have to wait for its app
+                movement = await canceller.attempt(movement)
+        except TimeoutError:
+            return await runtime.flows.read_movement(movement.flow, movement.number)
         except PipelineError as error:
             log.warning("movement_not_fenced", flow=movement.flow, movement=movement.number, reason=str(error))
             return movement
