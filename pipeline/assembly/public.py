@@ -22,7 +22,7 @@ from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.status import FlowStatus, GroupStatus, UnreadableFlow, status
 from pipeline.assembly.commands.verify import Repair, repair, verify
 from pipeline.assembly.commands.workers import Role, run_worker, wait_settled
-from pipeline.assembly.progress_counts import GroupTally, Tally
+from pipeline.assembly.progress_counts import Tally
 from pipeline.assembly.reporters import LogReporter
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector, ReadOptions
@@ -50,7 +50,10 @@ from pipeline.domain.lifecycle.table import State
 from pipeline.domain.lifecycle.wish import Want, Wish
 from pipeline.domain.movement import Flow, Movement, Status, Totals
 from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.domain.progress.model import TimeLeft
+from pipeline.domain.progress.shown import ShownProgress
 from pipeline.domain.schema import Column, StreamSchema
+from pipeline.engine.estimates.group_tally import GroupTally
 from pipeline.engine.maintenance.compaction import Compaction
 from pipeline.engine.maintenance.pruning import Pruning
 from pipeline.ports.destination import (
@@ -79,7 +82,9 @@ from pipeline.ports.reporter import (
     GroupComplete,
     ImportPlanned,
     MovementBegun,
+    MovementPaused,
     MovementSettled,
+    ProgressStored,
     RecordRejected,
     RejectedRetried,
     Reporter,
@@ -152,10 +157,12 @@ __all__ = [
     "MarksReader",
     "Movement",
     "MovementBegun",
+    "MovementPaused",
     "MovementSettled",
     "OutboxEvent",
     "Phase",
     "PipelineError",
+    "ProgressStored",
     "Pruning",
     "ReadOptions",
     "Reason",
@@ -177,6 +184,7 @@ __all__ = [
     "RowsRead",
     "Settings",
     "Severity",
+    "ShownProgress",
     "Side",
     "SilentReporter",
     "Snapshot",
@@ -192,6 +200,7 @@ __all__ = [
     "StreamSchema",
     "StreamUnreadable",
     "Tally",
+    "TimeLeft",
     "Totals",
     "TransientError",
     "UnreadableError",

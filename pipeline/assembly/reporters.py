@@ -19,7 +19,9 @@ from pipeline.ports.reporter import (
     GroupComplete,
     ImportPlanned,
     MovementBegun,
+    MovementPaused,
     MovementSettled,
+    ProgressStored,
     RecordRejected,
     RejectedRetried,
     Reporter,
@@ -52,6 +54,8 @@ class LogReporter:
         """Log `event`: at level debug if there may be thousands of its kind, as a warning if a person must see it."""
         match event:
             case ExportPlanned() | RowsRead() | RowsExpected() | RowsFetched() | BytesMoved():
+                pass
+            case ProgressStored() | MovementPaused():  # the engine logs a pause, with who wished it and why
                 pass
             case MovementBegun():
                 log.info("movement_started", flow=event.flow, movement=event.movement, resumed=event.resumed)

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, StreamName
+from pipeline.domain.progress.shown import ShownProgress
 from pipeline.domain.rejections import SourceRejection
 from pipeline.ports.destination import Mark, Rejection, Violation
 
 
 @dataclass(frozen=True, slots=True)
 class MovementBegun:
-    """A Movement was created, or (`resumed`) one that had not settled is continued."""
+    """A Movement was created, or (`resumed`) one that had not settled is continued, from this `percent` on."""
 
     flow: FlowName
     movement: int
     resumed: bool
     labels: tuple[Label, ...]
+    percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,24 @@ class ViolationFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressStored:
+    """How far a Movement is that one process does alone, every `progress_seconds`.
+
+    Its percent is stored before it is reported, so another process that carries on begins there or above.
+    """
+
+    shown: ShownProgress
+
+
+@dataclass(frozen=True, slots=True)
+class MovementPaused:
+    """Nothing more of the Movement is begun until it is resumed."""
+
+    flow: FlowName
+    movement: int
+
+
+@dataclass(frozen=True, slots=True)
 class MovementSettled:
     """The Movement has its final status."""
 
@@ -229,6 +249,8 @@ Event = (
     | StreamGone
     | StreamUnreadable
     | ViolationFound
+    | ProgressStored
+    | MovementPaused
     | MovementSettled
 )
 

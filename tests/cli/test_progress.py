@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -12,9 +15,12 @@ from rich.console import Console
 from pipeline.assembly.progress_counts import Tally
 from pipeline.assembly.reporters import Fanout, LogReporter
 from pipeline.cli.output.live import picture
-from pipeline.cli.output.progress import plain_line, repeat
+from pipeline.cli.output.progress import plain_line, progress_object, repeat, show_progress
 from pipeline.cli.output.text import columns, count, duration, printable, size
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
+from pipeline.domain.progress.model import TimeLeft
+from pipeline.domain.progress.shown import ShownProgress
+from pipeline.engine.estimates.estimate import Estimate
 from pipeline.ports.destination import Mark, Rejection, Violation
 from pipeline.ports.reporter import (
     BinaryFileStored,
@@ -22,10 +28,13 @@ from pipeline.ports.reporter import (
     EventFileFailed,
     EventFileImported,
     EventFileStored,
+    ExportPlanned,
     GroupComplete,
     ImportPlanned,
     MovementBegun,
+    MovementPaused,
     MovementSettled,
+    ProgressStored,
     RecordRejected,
     RowsRead,
     ViolationFound,
@@ -70,18 +79,70 @@ def test_counts_are_kept_group_by_group() -> None:
 
 
 def test_percent_is_100_for_success_alone() -> None:
-    assert counted(BEGUN, *EVENTS).percent == 99
+    stored = ProgressStored(ShownProgress(99, TimeLeft(1.0, 2.0)))
+    assert counted(BEGUN, *EVENTS[:-1], stored).percent == 99
+    ended = counted(BEGUN, stored, EVENTS[-1])
+    assert (ended.percent, ended.time_left, ended.stalled_seconds) == (99, None, 0.0)
     assert counted(BEGUN, MovementSettled(FlowName("crm"), 1, "SUCCESS")).percent == 100
     assert counted().percent == 0
 
 
-@given(st.lists(st.sampled_from((BEGUN, *EVENTS)), max_size=40))
-def test_percent_never_goes_down(events: list[Event]) -> None:
-    tally, seen = counted(), 0
-    for event in events:
-        tally.report(event)
-        assert seen <= tally.percent <= 100
-        seen = tally.percent
+@given(st.lists(st.sampled_from((BEGUN, *EVENTS)), max_size=40), st.integers(0, 99))
+def test_percent_never_goes_down(events: list[Event], seen: int) -> None:
+    """Not below that of the process before, either. Without numbers of rows, it is that of what is done."""
+    estimate = Estimate(0.0, seen)
+    for at, event in enumerate(events):
+        estimate.note(event, float(at))
+        estimate.pause((B,) if at % 3 else (), float(at))
+        assert seen <= estimate.percent(float(at)) < 100
+        seen = estimate.percent(float(at))
+
+
+def test_a_group_that_is_half_done_counts_so() -> None:
+    estimate = Estimate(0.0)
+    for event in (BEGUN, ExportPlanned(B, (StreamName("b"),)), *EVENTS[4:7]):
+        estimate.note(event, 1.0)
+    assert estimate.percent(1.0) == 50  # one of two groups is imported
+
+
+def test_a_group_that_is_paused_and_not_done_is_named_in_place_of_the_time_left() -> None:
+    estimate = Estimate(0.0)
+    for event in (BEGUN, *EVENTS[:7]):
+        estimate.note(event, 1.0)
+    estimate.pause((A,), 1.0)
+    assert estimate.shown(1.0).paused_groups == ()  # it is done
+    estimate.pause((A, B), 1.0)
+    shown = estimate.shown(90.0)
+    assert (shown.left, shown.stalled_seconds, shown.paused, shown.paused_groups) == (None, 0.0, True, (B,))
+    tally = counted(BEGUN, ProgressStored(shown))
+    assert "paused: group b" in plain_line(tally)
+    page = io.StringIO()
+    Console(file=page, width=120).print(picture(tally))
+    assert "paused: group b" in page.getvalue()
+    line = progress_object(tally)
+    assert (line["seconds_left"], line["paused"], line["paused_groups"]) == (None, True, ["b"])
+
+
+def test_a_paused_movement_keeps_its_percent_and_says_so() -> None:
+    tally = counted(BEGUN, ProgressStored(ShownProgress(40, TimeLeft(1.0, 2.0))))
+    assert "1.0 s to 2.0 s left" in plain_line(tally)
+    tally.report(MovementPaused(FlowName("crm"), 1))
+    assert plain_line(tally).startswith(" 40 %")
+    assert "paused" in plain_line(tally)
+    assert tally.time_left is None
+    tally.report(MovementBegun(FlowName("crm"), 1, resumed=True, labels=(A, B), percent=40))
+    assert plain_line(tally).startswith(" 40 %")
+    assert "paused" not in plain_line(tally)
+
+
+def test_no_line_for_a_program_says_0_percent_before_the_movement_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = counted()
+    with show_progress(tally, as_json=True, seconds=0.001):
+        time.sleep(0.05)
+        tally.report(MovementBegun(FlowName("crm"), 1, resumed=True, labels=(A, B), percent=40))
+        time.sleep(0.05)
+    percents = {orjson.loads(line)["percent"] for line in capsys.readouterr().out.splitlines()}
+    assert percents == {40}
 
 
 def test_a_second_plan_does_not_count_twice() -> None:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -229,6 +230,56 @@ def test_a_movement_is_stalled_after_an_unusual_pause_alone() -> None:
     assert model.stalled_seconds(76.0 + 100) == 0  # it has paused for 36 seconds before
 
 
+def test_while_something_is_paused_the_percent_stands_and_no_time_is_left() -> None:
+    model = halfway()
+    percent, left = model.percent(40.0), model.time_left(40.0)
+    model.pause(41.0, is_paused=True)
+    assert {model.percent(at) for at in (41.0, 100.0, 4000.0)} == {percent}
+    assert model.time_left(41.0) is model.time_left(4000.0) is None
+    assert (model.stalled_seconds(4000.0), model.worked(4000.0)) == (0, 40.0)
+    model.pause(4000.0, is_paused=False)
+    assert (model.percent(4000.0), model.time_left(4000.0)) == (percent, left)
+    model.read(A, 2_500, 4001.0)  # as fast as before: the pause is in no rate
+    model.imported(A, file(30), 25_000, 10.0, 4020.0)
+    after = model.time_left(4020.0)
+    assert after is not None
+    assert left is not None
+    assert after.likely < left.likely
+    assert model.percent(4020.0) > percent
+
+
+def test_what_is_not_paused_moves_the_percent_on() -> None:
+    model = halfway()
+    model.pause(40.0, is_paused=True)
+    before = model.percent(50.0)
+    model.imported(A, file(30), 25_000, 10.0, 60.0)
+    assert (model.worked(70.0), model.time_left(70.0)) == (60.0, None)
+    assert model.percent(70.0) > before
+
+
+def test_a_movement_that_is_carried_on_begins_at_the_percent_that_it_had() -> None:
+    """The time since then has its share of the percents that were left: half of it, half of them."""
+    again = ProgressModel(0.0, 60)
+    assert again.percent(0.0) == 60
+    again.plan(A, [T])
+    again.expect(A, T, 2000)
+    for second in range(1, 11):
+        again.read(A, 100, float(second), changed=False)
+    assert again.percent(10.0) == 80
+
+
+def test_files_that_an_earlier_process_has_imported_are_not_waited_for() -> None:
+    model = halfway()
+    model.read(A, 100_000, 41.0)
+    model.completed(A, 41.0)
+    before = model.time_left(41.0)
+    model.waiting(A, 1)
+    after = model.time_left(41.0)
+    assert before is not None
+    assert after is not None
+    assert after.likely == pytest.approx(before.likely / 2)
+
+
 def test_what_was_shown_is_kept_with_what_came() -> None:
     scores = ScoreKeeper()
     for percent, low, at in ((10, 90.0, 10.0), (26, 70.0, 26.0), (30, 65.0, 30.0), (80, 15.0, 80.0)):
@@ -237,9 +288,10 @@ def test_what_was_shown_is_kept_with_what_came() -> None:
     assert scores.ended(101.0) == (Shown(25, 70.0, 80.0, 75.0), Shown(75, 15.0, 25.0, 21.0))
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 500), st.floats(0, 100)), max_size=60), st.data())
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 500), st.floats(0, 100)), max_size=60), st.data())
 def test_percent_never_falls_and_a_range_is_one(steps: list[tuple[int, int, float]], data: st.DataObject) -> None:
-    model, now, percent = ProgressModel(0.0), 0.0, 0
+    percent = data.draw(st.integers(0, 99))
+    model, now = ProgressModel(0.0, percent), 0.0
     for kind, number, seconds in steps:
         now += seconds
         label = data.draw(st.sampled_from((A, B)))
@@ -257,9 +309,14 @@ def test_percent_never_falls_and_a_range_is_one(steps: list[tuple[int, int, floa
                 model.completed(label, now)
             case 5:
                 model.ended(file(number, stream=label), now)
+            case 6:
+                model.pause(now, is_paused=number % 2 == 0)
+            case 7:
+                model.waiting(label, number)
             case _:
                 model.moved(now)
-        assert percent <= (percent := model.percent(now)) < 100
+        before, percent = percent, model.percent(now)
+        assert before <= percent < 100
         if (left := model.time_left(now)) is not None:
             assert 0 <= left.low <= left.high
         assert model.stalled_seconds(now) >= 0

@@ -47,6 +47,7 @@ class World:
     clock: ManualClock = field(default_factory=ManualClock)
     limits: Limits = SMALL
     reporter: RecordingReporter = field(default_factory=RecordingReporter)
+    worker: str = "worker"
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_deletes: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ class World:
         flows = FlowStore(store, self.clock)
         context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
         source = MemorySource(self.tables, faults, labels=self.labels, rejects=self._why_unreadable, fails=self.fails)
-        return await Mover(context, FLOW, source, destination, "worker").run(self.choices)
+        return await Mover(context, FLOW, source, destination, self.worker).run(self.choices)
 
     def _why_unreadable(self, text: str) -> str:
         return f"{text} cannot be read; mend it" if text in self.unreadable else ""

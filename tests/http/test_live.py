@@ -11,6 +11,7 @@ from pipeline.codec.documents.progress import GroupProgress, Progress
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.domain.progress.model import TimeLeft
+from pipeline.domain.progress.shown import ShownProgress
 from pipeline.http.live import FRESH_SECONDS, PARTS_KEPT, LiveParts, Sample
 from pipeline.http.pages.charts import lags, movement_charts, rate_chart
 from pipeline.http.pages.views import UnderWay
@@ -95,15 +96,17 @@ def test_settled_movements_become_bars_with_words() -> None:
     assert movement_charts([]) == []
 
 
-def test_a_movement_under_way_shows_what_is_done_so_far_and_the_time_left() -> None:
-    at_work = Progress("one", NOW, NOW, working=True, percent=40, left=TimeLeft(60.0, 125.0))
+def test_a_movement_under_way_shows_what_is_done_so_far_and_the_time_left_or_what_is_paused() -> None:
+    at_work = Progress("one", NOW, NOW)
     at_work.groups[Label("person")] = GroupProgress(rows_read=7, records_imported=3, files_stored=2, files_imported=1)
-    gone = Progress("two", NOW, NOW, percent=90)
+    gone = Progress("two", NOW, NOW)
     gone.groups[Label("person")] = GroupProgress(rows_read=1)
-    assert UnderWay.of([at_work, gone]) == UnderWay(8, 3, 2, 1, 40, "1 m 0 s to 2 m 5 s left")
-    at_work.stalled_seconds = 200.0
-    assert UnderWay.of([gone, at_work]).time_left == "stalled for 3 m 20 s"
-    assert UnderWay.of([gone]) == UnderWay(1, 0, 0, 0, 0, "")
+    shown = ShownProgress(40, TimeLeft(60.0, 125.0))
+    assert UnderWay.of([at_work, gone], shown) == UnderWay(8, 3, 2, 1, 40, "1 m 0 s to 2 m 5 s left")
+    assert UnderWay.of([gone], ShownProgress(40, None, 200.0)).time_left == "stalled for 3 m 20 s"
+    assert UnderWay.of([gone], ShownProgress(40, None, 0.0, True, (Label("a"),))).time_left == "paused: group a"
+    assert UnderWay.of([gone], ShownProgress(40, paused=True)).time_left == "paused"
+    assert UnderWay.of([gone], None) == UnderWay(1, 0, 0, 0, 0, "")
 
 
 def test_the_lag_of_a_group_is_from_its_export_to_its_import() -> None:

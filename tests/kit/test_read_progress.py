@@ -13,6 +13,7 @@ import pytest
 import pipeline
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli.output.progress import plain_line, progress_object
+from pipeline.engine.estimates.estimate import Estimate
 from pipeline.engine.movements.context import Limits
 from pipeline.kit import Changes, Exporter, Page, Stop
 from pipeline.kit.reading.source import ExporterSource
@@ -25,12 +26,24 @@ from tests.kit.app import COLUMNS, move
 Row = dict[str, object]
 
 
-def counting(how: str, rows: int, tally: Tally, percents: list[int], estimate: Any = None) -> ExporterSource:
+class Watched(Tally):
+    """Estimates the percent at each event, as the process that moves does at each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimate = Estimate(self.clock())
+
+    def report(self, event: pipeline.Event) -> None:
+        super().report(event)
+        self.estimate.note(event, self.clock())
+
+
+def counting(how: str, rows: int, tally: Watched, percents: list[int], estimate: Any = None) -> ExporterSource:
     """Return an app that notes the percent before each hundred rows."""
     exporter = Exporter("app")
 
     def part(start: int) -> list[Row]:
-        percents.append(tally.percent)
+        percents.append(tally.estimate.percent(tally.clock()))
         return [{"id": number, "name": "x"} for number in range(start, min(start + 100, rows))]
 
     async def all_rows(client: None) -> AsyncIterator[Row]:
@@ -69,7 +82,7 @@ def counting(how: str, rows: int, tally: Tally, percents: list[int], estimate: A
     [("pages with a total", None), ("pages", 10_000), ("rows", 10_000), ("ordered", 10_000), ("changes", 10_000)],
 )
 async def test_the_percent_rises_while_an_app_is_read(how: str, estimate: int | None, tmp_path: Path) -> None:
-    tally, percents = Tally(), list[int]()
+    tally, percents = Watched(), list[int]()
     source = counting(how, 10_000, tally, percents, estimate)
     movement = await move(source, str(tmp_path / "copy.db"), tmp_path, reporter=tally)
     assert movement.status is pipeline.Status.SUCCESS
@@ -85,7 +98,7 @@ async def test_the_percent_rises_while_an_app_is_read(how: str, estimate: int | 
 
 
 async def test_without_an_estimate_there_is_no_percent(tmp_path: Path) -> None:
-    tally, percents = Tally(), list[int]()
+    tally, percents = Watched(), list[int]()
     await move(counting("pages", 1_000, tally, percents), str(tmp_path / "copy.db"), tmp_path, reporter=tally)
     assert set(percents) == {0}
     tally.groups["things"].rows_expected, tally.groups["things"].rows_fetched = {"things": 5_000}, 3_000
@@ -98,7 +111,7 @@ async def test_an_estimate_that_fails_is_said_and_hinders_nothing(
 ) -> None:
     said: list[dict[str, object]] = []
     monkeypatch.setattr(log, "warning", lambda event, **fields: said.append({"event": event, **fields}))
-    source = counting("rows", 10, Tally(), [], error)
+    source = counting("rows", 10, Watched(), [], error)
     movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
     assert movement.status is pipeline.Status.SUCCESS
     assert [(one["event"], one["stream"]) for one in said] == [("estimate_failed", "things")]
@@ -107,7 +120,7 @@ async def test_an_estimate_that_fails_is_said_and_hinders_nothing(
 
 @pytest.mark.parametrize("estimate", ["many", 1.5, -1])
 async def test_an_estimate_that_is_no_number_is_named(estimate: object, tmp_path: Path) -> None:
-    source = counting("rows", 10, Tally(), [], estimate)
+    source = counting("rows", 10, Watched(), [], estimate)
     message = rf"test_read_progress.py, line \d+: the estimate of 'things' is {estimate!r}. Return a number of rows"
     with pytest.raises(pipeline.ConfigurationError, match=message):
         await move(source, str(tmp_path / "copy.db"), tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import anyio
 
@@ -26,7 +27,8 @@ from pipeline.domain.movement import Flow, GroupCounts, Movement
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.group_counts import count_group, counts_under_way
-from pipeline.engine.control.state import movement_state
+from pipeline.domain.progress.shown import ShownProgress
+from pipeline.engine.control.state import movement_state, shown_progress, without_the_gone
 from pipeline.engine.maintenance.state import read_maintenance
 from pipeline.engine.movements.flow_store import WorkerSign
 from pipeline.engine.movements.work_errors import read_errors
@@ -72,8 +74,9 @@ class FlowStatus:
     """A Flow, its latest Movements (oldest first), and the groups, failures, workers and their errors of the last.
 
     `imports_unknown_because` says why the destination could not be asked; empty if it answered, or if nothing was moved.
-    `state` is that of the last Movement, `feedback` what each Importer has said of it. `disabled` are endpoints of
-    notifications that get nothing of this Flow any more. `maintenance` is what was done by itself to keep its store small.
+    `state` is that of the last Movement, `progress` how far it is while it is under way, `feedback` what each Importer has
+    said of it. `disabled` are endpoints of notifications that get nothing of this Flow any more. `maintenance` is what was
+    done by itself to keep its store small.
     """
 
     flow: Flow
@@ -84,6 +87,7 @@ class FlowStatus:
     errors: tuple[WorkError, ...] = ()
     imports_unknown_because: str = ""
     state: State | None = None
+    progress: ShownProgress | None = None
     feedback: Mapping[str, object] = field(default_factory=dict)
     disabled: tuple[Endpoint, ...] = ()
     maintenance: MaintenanceState = MaintenanceState()  # noqa: RUF009  immutable
@@ -171,7 +175,8 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
         found,
         groups=groups,
         failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements, at_most)),
-        workers=tuple(sign.progress for sign in signs),
+        workers=tuple(workers_of(runtime, latest, signs)),
+        progress=progress_with(runtime, latest, signs),
         state=state_with(runtime, latest, signs),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
         imports_unknown_because=unknown_because,
@@ -225,8 +230,23 @@ def state_with(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]
 
     Nothing is written here, so the time is this computer's, or a later date in the store.
     """
-    now = max((runtime.clock.now(), *(sign.stored for sign in signs)))
-    return movement_state(movement, signs, limits(runtime.settings), now)
+    return movement_state(movement, signs, limits(runtime.settings), _now(runtime, signs))
+
+
+def progress_with(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]) -> ShownProgress | None:
+    """Return how far a Movement under way is, with these signs of its workers; None if no process has said that."""
+    return shown_progress(movement, signs, limits(runtime.settings), _now(runtime, signs))
+
+
+def workers_of(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]) -> Sequence[Progress]:
+    """Return the progress of each worker; of a Movement under way without the estimates of those that are gone."""
+    if movement.settled:
+        return [sign.progress for sign in signs]
+    return without_the_gone(signs, limits(runtime.settings), _now(runtime, signs))
+
+
+def _now(runtime: Runtime, signs: Sequence[WorkerSign]) -> datetime:
+    return max((runtime.clock.now(), *(sign.stored for sign in signs)))
 
 
 def _group_status(counts: Mapping[Label, GroupCounts]) -> tuple[GroupStatus, ...]:

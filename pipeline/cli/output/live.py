@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.assembly.progress_counts import GroupTally, Tally
-from pipeline.cli.output.text import duration, printable, size, time_words
+from pipeline.assembly.progress_counts import Tally, progress_words
+from pipeline.cli.output.text import duration, printable, size
+from pipeline.engine.estimates.group_tally import GroupTally
 
 REDRAWS_PER_SECOND = 5
 ROWS_SHOWN = 12
@@ -75,8 +76,8 @@ def _bar(tally: Tally) -> RenderableType:
     words = f"{tally.percent} %  {duration(tally.seconds)}"
     if tally.status:
         words += f"  {tally.status}"
-    elif left := time_words(tally.time_left, tally.stalled_seconds):
-        words += f"  {left}"
+    elif how := progress_words(tally.shown):
+        words += f"  {printable(how)}"
     if tally.rejected:
         words += f"  {tally.rejected:,} rejected"
     grid.add_row(ProgressBar(100, tally.percent, width=30, complete_style="cyan", finished_style="green"), Text(words))

@@ -9,17 +9,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
-from pipeline.assembly.progress_counts import GroupTally, Tally
+from pipeline.assembly.progress_counts import Tally, progress_words
 from pipeline.cli.output.json_output import print_object
-from pipeline.cli.output.text import count, printable, size, time_words
+from pipeline.cli.output.text import count, printable, size
 from pipeline.domain.progress.model import TimeLeft
+from pipeline.domain.progress.shown import ShownProgress
+from pipeline.engine.estimates.group_tally import GroupTally
 
 
 def show_progress(tally: Tally, *, as_json: bool, seconds: float) -> AbstractContextManager[None]:
     """Show `tally` while the context is open: every `seconds`, or live where standard error is a terminal."""
     if as_json:
-        return repeat(lambda: print_object(progress_object(tally)), seconds)
+        return repeat(lambda: _print_progress(tally), seconds)
     if sys.stderr.isatty():
         from pipeline.cli.output.live import show_live
 
@@ -64,12 +67,18 @@ def plain_line(tally: Tally) -> str:
     ]
     if tally.rejected:
         parts.append(f"{count(tally.rejected, 'record')} rejected")
-    if words := time_words(tally.time_left, tally.stalled_seconds):
-        parts.append(words)
+    if not tally.status and (words := progress_words(tally.shown)):
+        parts.append(printable(words))
     active = [printable(group.label) for group in groups if group.began is not None and not group.done]
     if active:
         parts.append("at " + ", ".join(active[:3]) + (" …" if len(active) > 3 else ""))
     return " · ".join(parts)
+
+
+def _print_progress(tally: Tally) -> None:
+    """Print a line for a program, once the Movement has begun: how far it is was not known before."""
+    if tally.movement:
+        print_object(progress_object(tally))
 
 
 def progress_object(tally: Tally) -> dict[str, object]:
@@ -78,15 +87,24 @@ def progress_object(tally: Tally) -> dict[str, object]:
         "progress": True,
         "flow": tally.flow,
         "movement": tally.movement,
-        "percent": tally.percent,
         "seconds": round(tally.seconds, 3),
-        "seconds_left": left_object(tally.time_left),
-        "stalled_seconds": round(tally.stalled_seconds, 3),
+        **shown_object(replace(tally.shown, percent=tally.percent)),
         "groups": [_group_object(group) for group in list(tally.groups.values())],
     }
 
 
-def left_object(left: TimeLeft | None) -> dict[str, float] | None:
+def shown_object(shown: ShownProgress) -> dict[str, object]:
+    """Return how far a Movement is, for a program."""
+    return {
+        "percent": shown.percent,
+        "seconds_left": _left_object(shown.left),
+        "stalled_seconds": shown.stalled_seconds,
+        "paused": shown.paused,
+        "paused_groups": list(shown.paused_groups),
+    }
+
+
+def _left_object(left: TimeLeft | None) -> dict[str, float] | None:
     """Return a range of seconds, for a program."""
     return None if left is None else {"low": round(left.low, 1), "high": round(left.high, 1)}
 

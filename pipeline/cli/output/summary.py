@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from pipeline.assembly.progress_counts import GroupTally, Tally
+from pipeline.assembly.progress_counts import Tally
 from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.text import columns, count, duration, printable, size
 from pipeline.domain.movement import Movement, Status
+from pipeline.engine.estimates.group_tally import GroupTally
 
 PROBLEMS_SHOWN = 20
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from unicodedata import east_asian_width
 
 from pipeline.domain.movement import Movement
-from pipeline.domain.progress.model import TimeLeft
-from pipeline.wording import duration, moment, size, time_left
+from pipeline.wording import duration, moment, size
 
-__all__ = ["columns", "count", "duration", "group_wish_lines", "moment", "printable", "size", "time_words"]
+__all__ = ["columns", "count", "duration", "group_wish_lines", "moment", "printable", "size"]
 
 
 def printable(text: str) -> str:
@@ -52,10 +51,3 @@ def group_wish_lines(movement: Movement) -> list[str]:
     """Return a line for each group that people want to pause or to stop."""
     wishes = sorted(movement.group_wishes.items())
     return [f"Group {printable(label)} is to {wish.want}, {printable(str(wish))}." for label, wish in wishes]
-
-
-def time_words(left: TimeLeft | None, stalled_seconds: float) -> str:
-    """Return the time left in words: a range, or one figure when the ends are near each other; empty if it is unknown."""
-    if stalled_seconds:
-        return f"stalled for {duration(stalled_seconds)}"
-    return "" if left is None else time_left(left.low, left.high)

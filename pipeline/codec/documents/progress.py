@@ -30,6 +30,11 @@ class GroupProgress:
     rows_expected: dict[StreamName, Count] = field(default_factory=dict)
     rows_fetched: Count = 0
 
+    @property
+    def done(self) -> bool:
+        """Whether the group is exported, and every Event File was imported, was imported before, or has failed."""
+        return self.complete and self.files_imported + self.files_skipped + self.files_failed >= self.files_listed
+
 
 @dataclass(slots=True)
 class Progress:

@@ -73,17 +73,19 @@ class _Waiting:
 class ProgressModel:
     """Notes what happens, with the time of each event in seconds of any clock that does not go back.
 
-    One thread may note events while another one asks.
+    `percent` is how far the Movement was when it `began` here. While something is paused, only what happens moves the time
+    on, not the clock.
     """
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, percent: int = 0) -> None:
         self._began = self._latest = self._read_at = self._imported_at = began
         self._groups: dict[Label, _Group] = {}
         self._waiting: dict[EventFileId, _Waiting] = {}
         self._parallel = Rate()
         self._gap = 0.0
         self._largest, self._in_order, self._has_changed = 0, False, False
-        self._percent = 0
+        self._percent = self._percent_before = percent
+        self._paused = False
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -145,6 +147,22 @@ class ProgressModel:
         """Note that something moved, which is no sign of how much is left."""
         self._note(at)
 
+    def waiting(self, label: Label, files: int) -> None:
+        """Note that this number of Event Files of a group is to be imported. The earliest others were imported before."""
+        waiting = [file for file, one in self._waiting.items() if one.group == label]
+        for file in waiting[: max(0, len(waiting) - files)]:
+            del self._waiting[file]
+
+    def pause(self, at: float, *, is_paused: bool) -> None:
+        """Note whether something that is left is paused. A time in which nothing moved because of that counts for nothing."""
+        if self._paused and not is_paused:
+            still = max(0.0, at - self._latest)
+            self._began += still
+            self._latest += still
+            self._read_at += still
+            self._imported_at += still
+        self._paused = is_paused
+
     def _note(self, at: float) -> None:
         self._gap = max(self._gap * 0.99, at - self._latest)
         self._latest = max(self._latest, at)
@@ -152,32 +170,39 @@ class ProgressModel:
     # What follows from it ---------------------------------------------------------------------------------------------
 
     def stalled_seconds(self, at: float) -> float:
-        """Return for how long nothing has moved, if that is unusual; else 0."""
-        still = at - self._latest
+        """Return for how long nothing has moved, if that is unusual and nothing is paused; else 0."""
+        still = self._until(at) - self._latest
         return still if still > max(STALLED_SECONDS, STALLED_AFTER_GAPS * self._gap) else 0.0
 
     def time_left(self, at: float) -> TimeLeft | None:
-        """Return the time that the Movement still takes; None while it cannot be known."""
-        elapsed = at - self._began
+        """Return the time that the Movement still takes; None while it cannot be known, or something is paused."""
+        elapsed = self.worked(at)
         found = self._estimate()
-        if found is None:
+        if found is None or self._paused:
             return None
         likely, doubt = found
-        is_early = elapsed < SHOWN_FROM_SECONDS and self._percent_of(elapsed, likely) < SHOWN_FROM_PERCENT
+        is_early = elapsed < SHOWN_FROM_SECONDS and 100 * _share(elapsed, likely) < SHOWN_FROM_PERCENT
         if is_early or elapsed < LEAST_SECONDS:
             return None
         likely = max(0.0, likely - min(at - self._latest, 0.5 * likely))
         return TimeLeft(likely * (1 - doubt), likely * (1 + doubt))
 
     def percent(self, at: float) -> int:
-        """Return the share of the whole time that has passed, in percent, below 100. It never falls."""
+        """Return the share of the whole time that has passed, in percent, below 100. It never falls.
+
+        Of a Movement that is carried on, the time since then has its share of the percents that were left.
+        """
         if (found := self._estimate()) is not None:
-            self._percent = max(self._percent, min(99, self._percent_of(at - self._began, found[0])))
+            percent = self._percent_before + (100 - self._percent_before) * _share(self.worked(at), found[0])
+            self._percent = max(self._percent, min(99, int(percent)))
         return self._percent
 
-    @staticmethod
-    def _percent_of(elapsed: float, likely: float) -> int:
-        return int(100 * elapsed / (elapsed + likely)) if elapsed + likely > 0 else 0
+    def worked(self, at: float) -> float:
+        """Return for how many seconds the Movement has been worked on here, without pauses."""
+        return self._until(at) - self._began
+
+    def _until(self, at: float) -> float:
+        return self._latest if self._paused else at
 
     def _estimate(self) -> tuple[float, float] | None:
         """Return the likely seconds left and how far that may be off; None if something is not known."""
@@ -265,6 +290,10 @@ class _Work:
     def doubt_of_all(self) -> float:
         """By how many seconds all may be off together."""
         return self.reading * self.reading_doubt + self.loading * self.loading_doubt
+
+
+def _share(elapsed: float, likely: float) -> float:
+    return elapsed / (elapsed + likely) if elapsed + likely > 0 else 0.0
 
 
 def _usual(rates: Sequence[Rate]) -> float | None:

@@ -26,7 +26,7 @@ class ScoreKeeper:
         self._kept: dict[int, tuple[Shown, float]] = {}
 
     def note(self, percent: int, left: TimeLeft | None, at: float) -> None:
-        """Note what is shown at a time."""
+        """Note what is shown at a time, in seconds that were worked."""
         reached = [wanted for wanted in SCORED_PERCENTS if percent >= wanted and wanted not in self._kept]
         if left is not None and left.high > 0 and reached:
             wanted = reached[-1]  # a jump over several of them is scored once

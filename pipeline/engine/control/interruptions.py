@@ -18,6 +18,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import UnwantedError, end_movement
 from pipeline.log_events import log
 from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.reporter import MovementPaused
 
 
 class Interruptions:
@@ -69,6 +70,7 @@ class Interruptions:
                 ).attempt(movement)
             elif not told:
                 log.warning("movement_paused", flow=flow, movement=movement.number, wish=str(movement.wish))
+                context.reporter.report(MovementPaused(flow, movement.number))
                 told = True
             if movement.wish.when != noted and await self._has_paused(movement):
                 noted = movement.wish.when

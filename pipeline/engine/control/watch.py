@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
 from pipeline.domain.errors import PipelineError
@@ -36,9 +38,9 @@ class Watch:
         """Return whether nothing of a group may be begun."""
         return self.ended.is_set() or bool(self.movement.refused) or label in self.movement.group_wishes
 
-    def has_paused_groups(self) -> bool:
-        """Return whether a group is paused: then it is no wonder that nothing moves."""
-        return bool(self.movement.groups_that(Want.PAUSE))
+    def paused_groups(self) -> Sequence[Label]:
+        """Return the groups that are paused: if there are any, it is no wonder that nothing moves."""
+        return self.movement.groups_that(Want.PAUSE)
 
     async def note(self, movement: Movement) -> None:
         """Take note of the Movement as it is stored now, and take back pauses that are over."""

@@ -11,6 +11,7 @@ from pipeline.ports.reporter import (
     EventFileStored,
     ExportPlanned,
     GroupComplete,
+    ImportPlanned,
     RowsExpected,
     RowsFetched,
     RowsRead,
@@ -30,6 +31,8 @@ def note_event(model: ProgressModel, event: Event, at: float) -> None:
             model.stored(label, file, upserts + deletes, at)
         case GroupComplete(label):
             model.completed(label, at)
+        case ImportPlanned(label, pending):
+            model.waiting(label, pending)
         case EventFileImported(label, file, _, mark, seconds):
             model.imported(label, file, mark.upserts + mark.deletes + mark.rejected, seconds, at)
         case EventFileFailed(_, file):

@@ -11,14 +11,15 @@ import anyio
 
 from pipeline.codec.documents.progress import GroupProgress, Progress, encode_progress
 from pipeline.domain import object_keys
-from pipeline.domain.errors import PipelineError, TransientError
+from pipeline.domain.errors import AbsentError, DamagedError, PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, Label, ObjectKey
 from pipeline.domain.movement import Movement, Totals
 from pipeline.domain.outbox.transitions import REASONS_KEPT, REJECTIONS_SECONDS, records_rejected
-from pipeline.domain.progress.model import ProgressModel
 from pipeline.domain.progress.scores import ScoreKeeper, Shown
-from pipeline.engine.estimates.noted_events import note_event
+from pipeline.domain.progress.shown import ShownProgress
+from pipeline.engine.estimates.estimate import Estimate
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import (
@@ -31,6 +32,7 @@ from pipeline.ports.reporter import (
     EventFileStored,
     GroupComplete,
     ImportPlanned,
+    ProgressStored,
     RecordRejected,
     RowsExpected,
     RowsFetched,
@@ -50,16 +52,16 @@ def _nothing() -> int:
     return 0
 
 
-def _never() -> bool:
-    return False
+def _no_groups() -> Sequence[Label]:
+    return ()
 
 
 class ProgressKeeper:
     """A Reporter that counts each event and passes it on. `context` is the given one, with this as its reporter;
     `document` holds the counts.
 
-    `begun` is when the run began, by anyio's clock; by default it is now. `alone`: all events of the Movement come here,
-    so that the time left can be estimated.
+    `begun` is when the run began, by anyio's clock; by default it is now. `estimate`: all events of the Movement come here,
+    so that it can be said how far it is. `paused_groups` are those that people have paused.
     """
 
     def __init__(
@@ -68,8 +70,7 @@ class ProgressKeeper:
         movement: Movement,
         worker: str,
         begun: float | None = None,
-        *,
-        alone: bool = False,
+        estimate: Estimate | None = None,
     ) -> None:
         self.context = replace(context, reporter=self)
         self.document = Progress(worker, context.clock.now(), context.clock.now())
@@ -81,17 +82,20 @@ class ProgressKeeper:
         self._last_event = anyio.current_time()
         self._begun = self._last_event if begun is None else begun
         self._busy = 0
-        self._model = ProgressModel(self._begun) if alone else None
+        self._estimate = estimate
+        self._shown = ShownProgress(0 if estimate is None else estimate.percent(self._last_event))
         self._scores = ScoreKeeper()
         self._writing = anyio.Lock()  # of two writes at once, the older counts could come last
         self.in_hand: Callable[[], int] = _nothing
+        self.paused_groups: Callable[[], Sequence[Label]] = _no_groups
 
     def report(self, event: Event) -> None:
         """Count the event and pass it on."""
         self._count(event)
         self._last_event = anyio.current_time()
-        if self._model is not None:
-            note_event(self._model, event, self._last_event)
+        if self._estimate is not None:
+            self._estimate.pause(self.paused_groups(), self._last_event)
+            self._estimate.note(event, self._last_event)
         self._reporter.report(event)
 
     def _group(self, label: Label) -> GroupProgress:
@@ -153,6 +157,7 @@ class ProgressKeeper:
             await self._put()
         except PipelineError as error:
             log.warning("progress_write_failed", key=self._key, reason=str(error))
+            self._show(self._shown.percent)
         await self._tell_rejected()
 
     async def _tell_rejected(self) -> None:
@@ -174,20 +179,31 @@ class ProgressKeeper:
             self.document.updated = self.context.clock.now()
             self.document.idle_seconds = round(self._idle_seconds(), 3)
             self.document.in_hand = self.in_hand()
-            self._estimate()
+            self._note_estimate()
             self.document.writes += 1
             await self.context.store.put(self._key, encode_progress(self.document), PutCondition.NONE)
+            self._show(self.document.percent)
 
-    def _estimate(self) -> None:
-        if self._model is not None:
+    def _note_estimate(self) -> None:
+        if self._estimate is not None:
             document, now = self.document, anyio.current_time()
-            document.percent, document.left = self._model.percent(now), self._model.time_left(now)
-            document.stalled_seconds = round(self._model.stalled_seconds(now), 3)
-            self._scores.note(document.percent, document.left, now)
+            self._estimate.pause(self.paused_groups(), now)
+            self._shown = shown = replace(self._estimate.shown(now), percent=self._shown.percent)
+            document.percent = self._estimate.percent(now)
+            document.left, document.stalled_seconds = (
+                (shown.left, shown.stalled_seconds) if document.working else (None, 0)
+            )
+            self._scores.note(document.percent, document.left, self._estimate.worked(now))
+
+    def _show(self, percent: int) -> None:
+        """Report how far the Movement is. A percent is shown once it is stored, so that no other process begins below it."""
+        if self._estimate is not None:
+            self._shown = replace(self._shown, percent=percent)
+            self._reporter.report(ProgressStored(self._shown))
 
     def shown(self) -> tuple[Shown, ...]:
         """Return the time left that was shown on the way, with what came, of a Movement that has done its work."""
-        return self._scores.ended(anyio.current_time())
+        return () if self._estimate is None else self._scores.ended(self._estimate.worked(anyio.current_time()))
 
     async def claim(self) -> Movement:
         """Say that this process begins to work, then read the Movement again and return it.
@@ -215,12 +231,12 @@ class ProgressKeeper:
                 with anyio.move_on_after(RELEASE_SECONDS, shield=True):
                     await self.release()
 
-    async def keep_written(self, idle_timeout_seconds: float = inf, is_paused: Callable[[], bool] = _never) -> None:
+    async def keep_written(self, idle_timeout_seconds: float = inf) -> None:
         """Write the progress every `progress_seconds` until cancelled; TransientError after `idle_timeout_seconds`
-        without an event, in which it was not paused."""
+        without an event, in which no group was paused."""
         while True:
             await anyio.sleep(self.context.limits.progress_seconds)
-            if is_paused():
+            if self.paused_groups():
                 self._last_event = anyio.current_time()
             await self.write()
             if self._idle_seconds() > idle_timeout_seconds:
@@ -228,6 +244,16 @@ class ProgressKeeper:
                     f"Nothing has moved for {idle_timeout_seconds:,.0f} seconds. "
                     "Run the command again; it resumes where it stopped."
                 )
+
+
+async def stored_percent(flows: FlowStore, movement: Movement) -> int:
+    """Return how far a Movement was, as its processes have stored; 0 if that cannot be read."""
+    try:
+        workers = await flows.read_progress(movement.flow, movement.number)
+    except (AbsentError, DamagedError) as error:
+        log.warning("progress_read_failed", flow=movement.flow, movement=movement.number, reason=str(error))
+        return 0
+    return max((worker.percent for worker in workers), default=0)
 
 
 def totals_of(workers: Sequence[Progress], seconds: float) -> Totals:

@@ -71,12 +71,12 @@ class DerivedMover:
         self, importing: MovementImport, watch: Watch, groups: Sequence[GroupRule], progress: ProgressKeeper
     ) -> Movement:
         context, movement, session = progress.context, importing.movement, importing.session
-        progress.in_hand = lambda: importing.in_hand
+        progress.in_hand, progress.paused_groups = lambda: importing.in_hand, watch.paused_groups
         await watch.note(await progress.claim())
         idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
         await importing.refresh()
         async with anyio.create_task_group() as watching:
-            watching.start_soon(progress.keep_written, idle_seconds, watch.has_paused_groups, name="write progress")
+            watching.start_soon(progress.keep_written, idle_seconds, name="write progress")
             watching.start_soon(watch.run, name="watch wishes")
             for labels in dependency_levels(movement.file_lists, groups):
                 await _import_groups(importing, watch, labels)

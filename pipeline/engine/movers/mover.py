@@ -20,6 +20,7 @@ from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.control.cancelling import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import LOOK_SECONDS, Watch
+from pipeline.engine.estimates.estimate import Estimate
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -28,7 +29,7 @@ from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
-from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.engine.movements.progress import ProgressKeeper, stored_percent
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.checks import SchemaJudge
 from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner, takes_arrays
@@ -101,8 +102,7 @@ class Mover:
                         await self._check(snapshot, chosen, session)
                     movement, resumed = await self._begin(flow, choices, session)
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
-                    progress = ProgressKeeper(context, movement, self._worker, begun, alone=True)
-                    progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
+                    progress = await self._begin_progress(context, movement, begun, resumed=resumed)
                     arrays = partial(takes_arrays, session)
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups, arrays)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
@@ -131,6 +131,17 @@ class Mover:
             return await begin_movement(flows, flow, choices)
         return movement, resumed
 
+    async def _begin_progress(
+        self, context: EngineContext, movement: Movement, begun: float, *, resumed: bool
+    ) -> ProgressKeeper:
+        """Report that the Movement begins, or goes on from the percent that it had."""
+        percent = await stored_percent(context.flows, movement) if resumed else 0
+        estimate = Estimate(anyio.current_time() if resumed else begun, percent)
+        progress = ProgressKeeper(context, movement, self._worker, begun, estimate)
+        labels = tuple(movement.file_lists)
+        progress.report(MovementBegun(movement.flow, movement.number, resumed, labels, percent))
+        return progress
+
     async def _move(
         self,
         importing: MovementImport,
@@ -140,7 +151,7 @@ class Mover:
         progress: ProgressKeeper,
     ) -> Movement:
         context, session, movement = progress.context, importing.session, importing.movement
-        progress.in_hand = lambda: importing.in_hand
+        progress.in_hand, progress.paused_groups = lambda: importing.in_hand, watch.paused_groups
         idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
         await importing.refresh()
         assisted = AssistedImport(context, importing, watch, self._helper)
@@ -159,7 +170,7 @@ class Mover:
 
         async with anyio.create_task_group() as group:
             group.start_soon(import_claimed, name="import")
-            group.start_soon(progress.keep_written, idle_seconds, watch.has_paused_groups, name="write progress")
+            group.start_soon(progress.keep_written, idle_seconds, name="write progress")
             group.start_soon(watch.run, name="watch wishes")
             all_done = await run_until_set(watch.ended, export_and_wait)
             await importing.wait_for_hand()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pipeline.assembly.commands.history import read_history, read_recent
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
 from pipeline.assembly.commands.show import show
-from pipeline.assembly.commands.status import read_state, state_with
+from pipeline.assembly.commands.status import progress_with, read_state, state_with, workers_of
 from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import FlowName
@@ -99,7 +99,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     movement = await runtime.flows.read_movement(flow, number)
     failures = await Failures(runtime.flows, found, movement).page(lambda one: True, None, REJECTED_SHOWN, FAILED_READ)
     signs = await runtime.flows.read_signs(flow, number)
-    workers = [sign.progress for sign in signs]
+    workers = workers_of(runtime, movement, signs)
     groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
     is_latest = number == found.movements
@@ -111,7 +111,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "advice": advice(errors),
         "groups": groups.counts,
         "unknown_because": groups.unknown_because,
-        "under_way": None if movement.settled else UnderWay.of(workers),
+        "under_way": None if movement.settled else UnderWay.of(workers, progress_with(runtime, movement, signs)),
         "lags": lags(events),
         "rates": None if movement.settled else _rates(site, movement, workers),
         "rejected": failures.items,

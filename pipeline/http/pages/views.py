@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pipeline.assembly.progress_counts import progress_words
 from pipeline.codec.documents.progress import Progress
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.event import EventType, OutboxEvent
-from pipeline.wording import duration, time_left
+from pipeline.domain.progress.shown import ShownProgress
 
 GRID_MOVEMENTS = 50
 """How many Movements the grid of a Flow shows."""
@@ -114,22 +115,16 @@ class UnderWay:
     time_left: str
 
     @classmethod
-    def of(cls, workers: Sequence[Progress]) -> UnderWay:
-        """Return what these workers have done. One that does all of the Movement alone knows how far it is."""
+    def of(cls, workers: Sequence[Progress], shown: ShownProgress | None) -> UnderWay:
+        """Return what these workers have done, and how far the Movement is, if that is known."""
         groups = [group for worker in workers for group in worker.groups.values()]
-        alone = next((worker for worker in workers if worker.working and worker.percent), None)
-        words = ""
-        if alone is not None and alone.stalled_seconds:
-            words = f"stalled for {duration(alone.stalled_seconds)}"
-        elif alone is not None and alone.left is not None:
-            words = time_left(alone.left.low, alone.left.high)
         return cls(
             sum(group.rows_read for group in groups),
             sum(group.records_imported for group in groups),
             sum(group.files_stored for group in groups),
             sum(group.files_imported for group in groups),
-            0 if alone is None else alone.percent,
-            words,
+            0 if shown is None else shown.percent,
+            "" if shown is None else progress_words(shown),
         )
 
 

@@ -12,9 +12,10 @@ import anyio
 from pipeline.domain.ids import EventFileId, Label
 from pipeline.domain.lifecycle.table import State, Verb
 from pipeline.domain.movement import Movement
+from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control import verbs
 from pipeline.engine.control.cancelling import Canceller, fence_by
-from pipeline.engine.control.state import movement_state
+from pipeline.engine.control.state import movement_state, shown_progress
 from pipeline.ports.destination import FileToLoad, LoadOutcome
 from tests.engine.mover_world import FLOW, World
 from tests.fakes.destination import MemoryDestination, MemorySession
@@ -62,6 +63,13 @@ async def state(world: World) -> State:
     movement = await latest(world)
     signs = await world.flows.read_signs(FLOW, movement.number)
     return movement_state(movement, signs, world.limits, await world.flows.store_clock.now(FLOW))
+
+
+async def progress(world: World) -> ShownProgress | None:
+    """Return how far the latest Movement is, as another process sees it."""
+    movement = await latest(world)
+    signs = await world.flows.read_signs(FLOW, movement.number)
+    return shown_progress(movement, signs, world.limits, await world.flows.store_clock.now(FLOW))
 
 
 @dataclass

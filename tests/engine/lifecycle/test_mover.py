@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import anyio
 import pytest
 
+from pipeline.codec.documents.progress import Progress
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.outbox.event import EventType
+from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control import verbs
+from pipeline.engine.control.state import without_the_gone
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
 from pipeline.engine.movers.derived_mover import DerivedMover
-from tests.engine.lifecycle.slow import LOAD_SECONDS, cancel, latest, moving, slow_destination, state, wish
+from pipeline.ports.reporter import MovementBegun, MovementPaused, ProgressStored
+from pipeline.testing.simulated.calls import CrashError, Faults
+from tests.engine.lifecycle.slow import LOAD_SECONDS, cancel, latest, moving, progress, slow_destination, state, wish
 from tests.engine.mover_world import FLOW, World
 from tests.engine.test_outbox import events_of
 from tests.fakes.rows import Tables
@@ -250,3 +257,92 @@ async def test_every_wish_is_an_event() -> None:
     assert types[EventType.MOVEMENT_PAUSING] == 2
     assert types[EventType.MOVEMENT_RESUMED] == types[EventType.CANCELLATION_REQUESTED] == 1
     assert types[EventType.MOVEMENT_SETTLED] == types[EventType.MOVEMENT_STARTED] == 1
+
+
+def shown(world: World) -> list[ShownProgress]:
+    """Return how far the Movement was shown to be, one after the other."""
+    return [event.shown for event in world.reporter.events if isinstance(event, ProgressStored)]
+
+
+@on_trio
+async def test_while_all_that_is_left_is_paused_the_percent_stands_and_the_group_is_named() -> None:
+    world = world_of({"a": dict.fromkeys(range(12), "x"), "b": dict.fromkeys(range(12), "x")})
+    await begin_movement(world.flows, await world.flows.connect(FLOW, "memory:source", "memory:destination"))
+    await world.flows.update(FLOW, 1, lambda now: replace(now, groups=(Label("a"), Label("b"))))
+    await wish(world, Verb.PAUSE, "b", why="later")
+    async with moving(world):
+        await anyio.sleep(10 * LOAD_SECONDS)
+        paused = len(shown(world))
+        await anyio.sleep(3600)
+        held = shown(world)[paused:]
+        assert len(held) > 1000
+        assert {one.percent for one in held} == {held[0].percent}
+        assert 0 < held[0].percent < 100
+        assert {(one.left, one.stalled_seconds, one.paused_groups) for one in held} == {(None, 0.0, (Label("b"),))}
+        assert await progress(world) == held[0]
+        await wish(world, Verb.RESUME, "b")
+        await anyio.sleep(2)
+        resumed = len(shown(world))
+    after = shown(world)[resumed:]
+    assert after
+    assert not any(one.paused for one in after)
+    percents = [one.percent for one in shown(world)]
+    assert percents == sorted(percents)
+    assert max(percents) > held[0].percent  # the hour in which it was paused is no part of the whole time
+
+
+@on_trio
+async def test_a_paused_movement_keeps_its_percent_and_goes_on_from_there() -> None:
+    world = world_of({"a": dict.fromkeys(range(240), "x")})
+    async with moving(world):
+        await anyio.sleep(5 * LOAD_SECONDS)
+        await wish(world, Verb.PAUSE)
+        await anyio.sleep(3600)
+        reached = shown(world)[-1].percent
+        assert reached > 0
+        assert isinstance(world.reporter.events[-1], MovementPaused)
+        assert await progress(world) == ShownProgress(reached, paused=True)
+        await wish(world, Verb.RESUME)
+    begun = [event.percent for event in world.reporter.events if isinstance(event, MovementBegun)]
+    assert begun == [0, reached]
+    percents = [one.percent for one in shown(world)]
+    assert percents == sorted(percents)
+
+
+@on_trio
+async def test_a_process_that_carries_on_begins_at_the_percent_that_the_killed_one_has_shown() -> None:
+    world, killed = world_of({"a": dict.fromkeys(range(240), "x")}), Faults()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_move_until_killed, world, killed)
+        await anyio.sleep(12 * LOAD_SECONDS)
+        before = await progress(world)
+        killed.dead = True
+    reached = shown(world)[-1].percent
+    assert before is not None
+    assert 30 < before.percent <= reached
+    await anyio.sleep(600)
+    gone = await progress(world)
+    assert gone == ShownProgress(reached)  # the time that it had left is nobody's
+    told = len(shown(world))
+    async with anyio.create_task_group() as group:
+        group.start_soon(replace(world, worker="again").move)
+        await anyio.sleep(2 * LOAD_SECONDS)
+        assert await progress(world) == shown(world)[-1]
+        workers = {one.worker: one for one in await _workers(world)}
+        assert (workers["worker"].percent, workers["worker"].left) == (0, None)
+        assert workers["again"].percent == shown(world)[-1].percent
+    assert len(shown(world)) > told
+    percents = [one.percent for one in shown(world)]
+    assert percents == sorted(percents)
+    assert [event.percent for event in world.reporter.events if isinstance(event, MovementBegun)] == [0, reached]
+    assert await progress(world) is None  # it has settled
+
+
+async def _move_until_killed(world: World, faults: Faults) -> None:
+    with pytest.raises(CrashError), unwrap_exception_group():
+        await world.move(faults)
+
+
+async def _workers(world: World) -> Sequence[Progress]:
+    signs = await world.flows.read_signs(FLOW, 1)
+    return without_the_gone(signs, world.limits, await world.flows.store_clock.now(FLOW))

@@ -31,6 +31,7 @@ class Model:
     """Watches bucket, queue and destinations. `broken` collects the rules that were broken.
 
     `arrivals` are by Flow. `sights` is what the exporter saw of the app that ended the export with these File Lists.
+    `percents` is how far processes have shown a Movement to be.
     """
 
     bucket: Bucket
@@ -43,6 +44,7 @@ class Model:
     came_again: set[tuple[FlowName, Label]] = field(default_factory=set)
     refusals_before: dict[MovementId, int] = field(default_factory=dict)
     sights: dict[Lists, Tables] = field(default_factory=dict)
+    percents: dict[MovementId, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start watching."""

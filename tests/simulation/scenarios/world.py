@@ -34,7 +34,7 @@ from pipeline.testing.simulated.unreliable_queue import Ring, SimulatedQueue
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import copied
 from tests.fakes.source import MemorySource
-from tests.simulation.model.model import Model
+from tests.simulation.model.model import Model, MovementId
 from tests.simulation.platform.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad, trigger
 from tests.simulation.platform.scheduler import after_sleep, listener
 from tests.simulation.scenarios.planting import NOTHING, PlantedFault, Ports
@@ -44,22 +44,27 @@ QUIET_SECONDS = 10.0
 
 
 class Watcher:
-    """Watches the progress of one process: its percentage must never fall."""
+    """Watches the progress of one process: its percentage must never fall, nor begin below what processes have shown before."""
 
     def __init__(self, model: Model, process: Process, tally: type[Tally]) -> None:
         self._model, self._process, self._tally = model, process, tally
-        self._tallies: dict[int, Tally] = {}
-        self._movement = 0
+        self._tallies: dict[MovementId, Tally] = {}
+        self._movement: MovementId | None = None
+        self._before = dict(model.percents)
 
     def report(self, event: Event) -> None:
         """Count the event, and check the percentage."""
         if isinstance(event, MovementBegun):
-            self._movement = event.movement
+            self._movement = event.flow, event.movement
+        if self._movement is None:
+            return
+        is_carried_on = self._movement not in self._tallies
         tally = self._tallies.setdefault(self._movement, self._tally(trio.current_time))
-        before = tally.percent
+        before = self._before.get(self._movement, 0) if is_carried_on else tally.percent
         tally.report(event)
         what = f"{self._process.name} shows {tally.percent} % after {before} %"
         self._model.must(before <= tally.percent <= 100, what)
+        self._model.percents[self._movement] = max(tally.percent, self._model.percents.get(self._movement, 0))
         self._model.must(tally.status != Status.SUCCESS or tally.percent == 100, f"{what}, at its end")
 
 

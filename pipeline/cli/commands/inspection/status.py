@@ -13,12 +13,14 @@ import click
 
 from pipeline.assembly.commands.status import FlowStatus, UnreadableFlow
 from pipeline.assembly.commands.status import status as read_status
+from pipeline.assembly.progress_counts import progress_words
 from pipeline.cli import exit_codes
 from pipeline.cli.commands.inspection.maintained import maintenance_lines, maintenance_object
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
-from pipeline.cli.output.text import columns, count, duration, group_wish_lines, moment, printable, time_words
+from pipeline.cli.output.progress import shown_object
+from pipeline.cli.output.text import columns, count, duration, group_wish_lines, moment, printable
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.settings import Settings
@@ -156,11 +158,10 @@ def _status_of(found: FlowStatus, movement: Movement) -> Status:
 
 def _progress_lines(found: FlowStatus) -> list[str]:
     """Say how far a Movement is that one process does alone: only that one can estimate it."""
-    for worker in found.workers:
-        if worker.working and worker.percent:
-            words = time_words(worker.left, worker.stalled_seconds)
-            return ["", f"  {worker.percent} %{f', {words}' if words else ''}"]
-    return []
+    if found.progress is None:
+        return []
+    words = printable(progress_words(found.progress))
+    return ["", f"  {found.progress.percent} %{f', {words}' if words else ''}"]
 
 
 def _worker_lines(found: FlowStatus) -> list[str]:
@@ -231,6 +232,7 @@ def _object(found: FlowStatus) -> dict[str, object]:
             | {"created": movement.created.isoformat(), "updated": movement.updated.isoformat()}
             for movement in found.movements
         ],
+        "progress": None if found.progress is None else shown_object(found.progress),
         "groups": [
             {"label": group.label, "event_files": group.listed, "imported": group.imported} for group in found.groups
         ],
