@@ -12,8 +12,9 @@ from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictErro
 from pipeline.domain.ids import FlowName, Label, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Movement, Status
+from pipeline.engine.control.early_end import EarlyEnd
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.lifecycle import end_movement, join_movement
+from pipeline.engine.movements.lifecycle import join_movement
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore, OpenBody
 from pipeline.remote.uploaded import make_exporter
@@ -152,7 +153,7 @@ class AppExport:
                 raise ConflictError(f"The group {label!r} is not complete. Complete it, or let the export fail.")
         await self.uploads.end(End())
 
-    async def fail(self, reason: str) -> Movement:
+    async def fail(self, reason: str, early_end: EarlyEnd) -> Movement:
         """End the Movement as FAILED. What is imported stays."""
         await self.uploads.end(End(reason))
         problem = f"the app could not export: {reason}"
@@ -161,7 +162,7 @@ class AppExport:
             self.movement.number,
             lambda now: now if now.settled else replace(now, problems=(*now.problems, problem)),
         )
-        return await end_movement(self._flows, self.movement, Status.FAILED, Reason.EXPORT_FAILED)
+        return await early_end.end(self.movement, Status.FAILED, Reason.EXPORT_FAILED)
 
 
 def _checked(open_body: OpenBody, sha256: str, upload: Upload) -> OpenBody:

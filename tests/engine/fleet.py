@@ -11,7 +11,7 @@ import anyio
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.control.cancelling import fence_by
+from pipeline.engine.control.early_end import fence_by
 from pipeline.engine.maintenance.worker import MaintenanceWorker
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore

@@ -28,6 +28,7 @@ from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.group_counts import count_group, counts_under_way
 from pipeline.domain.progress.shown import ShownProgress
+from pipeline.engine.control.so_far import read_totals
 from pipeline.engine.control.state import movement_state, shown_progress, without_the_gone
 from pipeline.engine.maintenance.state import read_maintenance
 from pipeline.engine.movements.flow_store import WorkerSign
@@ -168,18 +169,24 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
     if not movements:
         return found
     latest = movements[-1]
-    groups, unknown_because = await _read_groups(runtime, flow, latest)
+    groups, marks = await _read_groups(runtime, flow, latest)
     at_most = FAILED_FILES_READ if latest.settled else None
+    failures = await runtime.flows.read_failures(flow.name, flow.movements, at_most)
     signs = await runtime.flows.read_signs(flow.name, flow.movements)
+    if not latest.settled:
+        workers, now = [sign.progress for sign in signs], runtime.clock.now()
+        totals = await read_totals(runtime.flows, latest, marks.by_file, workers, failures, now)
+        movements[-1] = replace(latest, totals=totals)
     return replace(
         found,
+        movements=tuple(movements),
         groups=groups,
-        failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements, at_most)),
+        failures=tuple(failures),
         workers=tuple(workers_of(runtime, latest, signs)),
         progress=progress_with(runtime, latest, signs),
         state=state_with(runtime, latest, signs),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
-        imports_unknown_because=unknown_because,
+        imports_unknown_because=marks.unknown_because,
         feedback=await read_feedback(runtime, flow.name, latest.number),
         disabled=await _disabled_endpoints(runtime, flow.name),
         maintenance=(await read_maintenance(runtime.store, flow.name))[0],
@@ -191,20 +198,20 @@ async def _disabled_endpoints(runtime: Runtime, flow: FlowName) -> tuple[Endpoin
     return tuple(one for one in found if one.disabled and one.wants_flow(flow))
 
 
-async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[tuple[GroupStatus, ...], str]:
-    """Return the groups of the latest Movement, and why the destination could not be asked, if it could not."""
+async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[tuple[GroupStatus, ...], Marks]:
+    """Return the groups of the latest Movement, and the answer of the destination, which is not always needed."""
     at_end = counts_at_end(latest)
     if at_end is not None and sum(one.listed for one in at_end.values()) > LIVE_FILES:
-        return _group_status(at_end), ""
+        return _group_status(at_end), Marks(None)
     marks = await ask_marks(flow, runtime.store)
     if at_end is not None and marks.by_file is not None and len(marks.by_file) == latest.marks:
-        return _group_status(at_end), ""
+        return _group_status(at_end), marks
     known = known_counts(latest, marks)
     counts = {
         label: known.get(label) or count_group(await runtime.flows.read_file_list(key), marks.by_file)
         for label, key in sorted(latest.file_lists.items())
     }
-    return _group_status(counts), marks.unknown_because
+    return _group_status(counts), marks
 
 
 def known_counts(movement: Movement, marks: Marks) -> Mapping[Label, GroupCounts]:

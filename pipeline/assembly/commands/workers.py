@@ -18,7 +18,7 @@ from pipeline.domain.errors import AbsentError, ConfigurationError, TransientErr
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.control.cancelling import fence_by
+from pipeline.engine.control.early_end import fence_by
 from pipeline.engine.maintenance.worker import MaintenanceWorker
 from pipeline.engine.movements.answers import Answers
 from pipeline.engine.movements.work_errors import read_errors

@@ -16,6 +16,7 @@ class GroupProgress:
     """What a worker has done for one group. Bytes are of JSON lines, before compression.
 
     `rows_expected` is how many rows the source said that it would read of a stream, `rows_fetched` how many it has read.
+    `deletes_imported` are among the `records_imported`.
     """
 
     rows_read: Count = 0
@@ -29,6 +30,7 @@ class GroupProgress:
     complete: bool = False
     rows_expected: dict[StreamName, Count] = field(default_factory=dict)
     rows_fetched: Count = 0
+    deletes_imported: Count = 0
 
     @property
     def done(self) -> bool:

@@ -9,7 +9,7 @@ from pipeline.domain.ids import EventFileId
 
 def fenced_reason(movement: int) -> str:
     """Return why nothing is imported in a Movement that was stopped."""
-    return f"Movement {movement} was stopped, and imports nothing any more"
+    return f"Movement {movement} has ended, and imports nothing any more"
 
 
 def reason_to_give_way(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import paused
-from pipeline.engine.control.cancelling import patience
+from pipeline.engine.control.early_end import patience
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
 

@@ -11,7 +11,7 @@ from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.progress.shown import ShownProgress
-from pipeline.engine.control.cancelling import patience
+from pipeline.engine.control.early_end import patience
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import WorkerSign
 

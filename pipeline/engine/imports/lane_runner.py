@@ -14,6 +14,7 @@ from pipeline.codec.documents.failures import Failure
 from pipeline.domain.errors import DefectError, PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import file_failed
 from pipeline.domain.planning.import_guard import fenced_reason
@@ -46,6 +47,8 @@ Note = Callable[[Movement], Awaitable[None]]
 
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
+END_LOOKS, END_LOOK_SECONDS = 10, 0.5
+"""How often a fenced process looks for the end of its Movement, which is stored right after the fence."""
 
 
 @dataclass(slots=True)
@@ -190,7 +193,8 @@ class LaneRunner:
             if entry.id in self.marks:
                 self.failed.pop(entry.id, None)
                 return True
-            await self.fail(entry, TransientError(outcome.reason))
+            if not (is_fenced and await self._is_ending()):
+                await self.fail(entry, TransientError(outcome.reason))
             return False
         await self._note_loaded(entry, outcome, anyio.current_time() - begun, times)
         return True
@@ -248,8 +252,25 @@ class LaneRunner:
     def _note_busy(self, text: str, is_over: bool) -> None:
         self._context.reporter.report(Busy(text, is_over))
 
+    async def _is_ending(self) -> bool:
+        """Return whether the fenced Movement has settled, or is to stop; its end may be on its way to the store."""
+        for _ in range(END_LOOKS):
+            now = await self._look()
+            if now.settled or now.wish.want is Want.STOP:
+                return True
+            await anyio.sleep(END_LOOK_SECONDS)
+        return False
+
+    async def _look(self) -> Movement:
+        """Return the Movement as it is stored now, and take note of it: another process may have settled it."""
+        now = await self._context.flows.read_movement(self._movement.flow, self._movement.number)
+        await self._note(now)
+        return now
+
     async def fail(self, entry: FileEntry, error: PipelineError) -> None:
-        """Note that an Event File could not be loaded. Nothing of it was applied."""
+        """Note that an Event File could not be loaded. Nothing of it was applied. Of a settled Movement nothing is noted."""
+        if (await self._look()).settled:
+            return
         self.failed[entry.id] = str(error)
         failure = Failure(entry.id, None, None, None, str(error), exception_type(error), safe_trace(error))
         await self._context.flows.write_failures(self._movement.flow, self._movement.number, entry.id, [failure])

@@ -174,7 +174,7 @@ class MovementImport:
             await self._announce_next_step(announced, entries, planned.lanes)
         now = self._context.clock.now()
         imported = imported_events(self.movement, announced.label, entries, self.marks, now)
-        await self._context.flows.outbox.note(imported)
+        await self._context.flows.note_unsettled(self.movement, imported)
         return Work.DONE
 
     async def _run_in_order(self, label: Label, lanes: Sequence[Lane]) -> bool:

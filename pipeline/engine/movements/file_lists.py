@@ -8,22 +8,34 @@ written again at most log2(n) times, however many Movements a Flow has.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
 import anyio
 
 from pipeline.codec.documents.file_list import FileListDocument, ListPart, decode_file_list, encode_file_list
+from pipeline.domain import object_keys
 from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.movement import Movement
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
 MAX_PART_FILES = 50_000
 """Event Files in one object, at most: some 15 MB. A store reads small objects of up to 64 MB."""
 MAX_CACHED_ENTRIES = 20_000
 """Entries of File Lists that are kept in memory: some 10 MB."""
+
+
+def listed_groups(movement: Movement) -> Mapping[Label, ObjectKey]:
+    """Return the File Lists of the groups that this Movement itself moves: those stored so far, until it is exported."""
+    own = object_keys.groups_prefix(movement.flow, movement.number)
+    return {
+        label: key
+        for label, key in movement.file_lists.items()
+        if (label in movement.groups if movement.exported else key.startswith(own))
+    }
 
 
 class FileLists:

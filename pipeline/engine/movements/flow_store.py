@@ -27,6 +27,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.outbox.event import OutboxEvent
 from pipeline.domain.outbox.transitions import changed as transitions_of
 from pipeline.domain.outbox.transitions import last_due, started
 from pipeline.engine.movements.file_lists import FileLists
@@ -318,6 +319,18 @@ class FlowStore:
             return movement
 
         return await compare_and_set(attempt, key)
+
+    async def note_unsettled(self, movement: Movement, events: Sequence[OutboxEvent]) -> None:
+        """Note events of what happens in a Movement, as `Outbox.note` does; nothing if it has settled meanwhile."""
+        if all(map(self.outbox.is_stored, events)):
+            return
+        try:
+            if (await self.read_movement(movement.flow, movement.number)).settled:
+                return
+        except PipelineError as error:
+            log.warning("event_not_stored", reason=str(error))
+            return
+        await self.outbox.note(events)
 
     async def store_history(self, settled: Movement) -> None:
         """Store the block of history of a Movement. If that fails, it is logged: history is read from the events then."""

@@ -11,7 +11,7 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostE
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
-from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
+from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status, Totals
 from pipeline.domain.outbox.transitions import last_due
 from pipeline.domain.planning.group_counts import counts_before
 from pipeline.engine.movements.flow_store import FlowStore
@@ -155,13 +155,20 @@ async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
     return await end_movement(flows, latest, Status.CANCELLED, Reason.REPLACED)
 
 
-async def end_movement(flows: FlowStore, movement: Movement, outcome: Status, because: Reason) -> Movement:
-    """Settle a Movement, unless it has settled; return it. The process that began it may have died before its event."""
+async def end_movement(
+    flows: FlowStore, movement: Movement, outcome: Status, because: Reason, totals: Totals | None = None
+) -> Movement:
+    """Settle a Movement, unless it has settled; return it. The process that began it may have died before its event.
+
+    `totals` is what was done until then, if anything was.
+    """
     moment = flows.clock.now()
     await flows.outbox.note(last_due(movement))
 
     def end(now: Movement) -> Movement:
-        return now if now.settled else now.to(outcome, moment, because)
+        if now.settled:
+            return now
+        return replace(now.to(outcome, moment, because), totals=totals or now.totals)
 
     return await flows.update(movement.flow, movement.number, end)
 

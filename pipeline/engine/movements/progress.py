@@ -125,6 +125,7 @@ class ProgressKeeper:
                 group = self._group(label)
                 group.files_imported += 1
                 group.records_imported += mark.upserts + mark.deletes
+                group.deletes_imported += mark.deletes
             case EventFileFailed(label=label):
                 self._group(label).files_failed += 1
             case BinaryFileStored(size, reused, count):
@@ -167,7 +168,7 @@ class ProgressKeeper:
             return
         event = records_rejected(self._movement, count, self._rejected_because, now)
         if not self.context.flows.outbox.is_stored(event):
-            await self.context.flows.outbox.note([event])
+            await self.context.flows.note_unsettled(self._movement, [event])
             self._rejected_told = count
 
     @property

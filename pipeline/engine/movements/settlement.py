@@ -54,6 +54,9 @@ class Settlement:
         `file_lists` are those of all groups of this Movement, `run` the totals that only its workers know. LeaseLostError
         when another attempt to export it has begun meanwhile: it may list more files than were counted here.
         """
+        before = await self._context.flows.read_movement(movement.flow, movement.number)
+        if before.settled:  # meanwhile, by another process: nothing is changed or noted of it any more
+            return before
         lists = {key: await self._context.flows.read_file_list(key) for key in file_lists}
         entries = applicable([entry for listed in lists.values() for entry in listed], marks)
         rejected = [] if movement.refused else await self._retry_rejected(movement)
@@ -66,12 +69,9 @@ class Settlement:
         violations = [] if movement.refused else await self._finish(unfinished)
         inventory = await self._inventory(movement, rows_changed=bool(touched))
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
-        left = len(rejected)
-        if movement.refused:  # they are not tried again then, and not named
-            left = sum(marks[entry.id].rejected for entry in entries if entry.id in marks)
         self._report_retried(lists, accepted, rejected)
-        run = replace(run, upserts=accepted.total(), rejected=left + movement.rejections.count)
-        run = replace(run, waiting=sum(one.waits for one in rejected))
+        left, waiting = _left(movement, entries, marks, rejected), sum(one.waits for one in rejected)
+        run = replace(run, upserts=accepted.total(), rejected=left, waiting=waiting)
         totals = _totals(movement, entries, marks, run)
         status, because = final_status(_final_counts(movement, totals, violations, gaps))
         problems = _problems(movement, failed, rejected, violations, gaps)
@@ -196,6 +196,18 @@ class Settlement:
         if isinstance(self._session, SchemaKeeper) and not movement.refused:
             items += await self._session.ensure_objects(rows_changed=rows_changed)
         return Inventory.of(items)
+
+
+def _left(
+    movement: Movement,
+    entries: Sequence[FileEntry],
+    marks: Mapping[EventFileId, Mark],
+    rejected: Sequence[Rejection],
+) -> int:
+    """Return how many records stay rejected. While the destination refuses everything they are not tried again, or named."""
+    if movement.refused:
+        return sum(marks[entry.id].rejected for entry in entries if entry.id in marks) + movement.rejections.count
+    return len(rejected) + movement.rejections.count
 
 
 def _final_counts(

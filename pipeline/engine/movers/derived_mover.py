@@ -13,7 +13,7 @@ from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.flows.groups import dependency_levels
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.control.cancelling import deadlines_of
+from pipeline.engine.control.early_end import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import LOOK_SECONDS, Watch
 from pipeline.engine.imports.movement_import import MovementImport, Work

@@ -17,7 +17,7 @@ from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, marks_namespace
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
-from pipeline.engine.control.cancelling import deadlines_of
+from pipeline.engine.control.early_end import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import LOOK_SECONDS, Watch
 from pipeline.engine.estimates.estimate import Estimate
@@ -127,7 +127,7 @@ class Mover:
         except UnwantedError as error:
             await self._interruptions.end_unwanted(flow, error.movement, session)
             return await begin_movement(flows, flow, choices)
-        if resumed and await self._interruptions.is_too_old(movement):
+        if resumed and await self._interruptions.is_too_old(movement, session):
             return await begin_movement(flows, flow, choices)
         return movement, resumed
 

@@ -25,9 +25,10 @@ from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
+from pipeline.engine.control.early_end import EarlyEnd
 from pipeline.engine.movements.derived_flows import derived_flows
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.lifecycle import end_movement, ensure_not_pruned, next_movement
+from pipeline.engine.movements.lifecycle import ensure_not_pruned, next_movement
 from pipeline.engine.verify.repair import InvalidatedStreams, store_invalidated
 from pipeline.engine.verify.scope import counterpart
 from pipeline.engine.verify.stream_comparison import DifferenceSink, StreamComparison
@@ -47,10 +48,18 @@ class Rebuilding:
 
 
 class Rebuilder:
-    """Rebuilds one Flow. `source` and `copy`, the destination, are read as a Movement reads them."""
+    """Rebuilds one Flow. `source` and `copy`, the destination, are read as a Movement reads them. `early_end` ends one."""
 
-    def __init__(self, store: ObjectStore, flows: FlowStore, name: FlowName, source: Source, copy: Source) -> None:
-        self._store, self._flows, self._name = store, flows, name
+    def __init__(
+        self,
+        store: ObjectStore,
+        flows: FlowStore,
+        name: FlowName,
+        source: Source,
+        copy: Source,
+        early_end: EarlyEnd,
+    ) -> None:
+        self._store, self._flows, self._name, self._early_end = store, flows, name, early_end
         self._source, self._copy = source, copy
         self._whole: dict[StreamName, str] = {}
         self._differences: dict[StreamName, int] = {}
@@ -97,7 +106,7 @@ class Rebuilder:
         with suppress(AbsentError):
             latest = await self._flows.latest(flow)
             if latest is not None and not latest.settled:
-                await end_movement(self._flows, latest, Status.CANCELLED, Reason.REPLACED)
+                await self._early_end.end(latest, Status.CANCELLED, Reason.REPLACED)
         return flow
 
     async def _highest(self, below: str) -> int:

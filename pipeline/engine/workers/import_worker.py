@@ -12,7 +12,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, accounted
-from pipeline.engine.control.cancelling import patience
+from pipeline.engine.control.early_end import patience
 from pipeline.engine.control.watch import wanted
 from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport

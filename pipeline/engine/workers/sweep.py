@@ -15,15 +15,15 @@ from pipeline.codec.documents.message import (
     encode_message,
 )
 from pipeline.codec.documents.progress import Progress
-from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
-from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
-from pipeline.engine.control.cancelling import Fence
+from pipeline.engine.control.early_end import Fence
 from pipeline.engine.control.judge import Judge
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.file_lists import listed_groups
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.engine.movements.retries import backoff_seconds
 from pipeline.engine.workers.unsettled import UnsettledMovements
@@ -125,7 +125,7 @@ class Sweep:
             for worker in workers
             if self._unchanged_seconds(movement, worker.worker, worker.writes) < self.patience_seconds
         ]
-        labels = set(movement.groups) if movement.exported else _listed(movement)
+        labels = set(listed_groups(movement))
         if movement.refused:
             labels.clear()
         labels.difference_update(movement.group_wishes, *(worker.holding for worker in alive))
@@ -158,9 +158,3 @@ class Sweep:
             entry.due = now + backoff_seconds(entry.sent, limits.visibility_seconds, LONGEST_PAUSE_SECONDS)
             log.info("message_resent", message=type(message).__name__, flow=message.flow, movement=message.movement)
         return due
-
-
-def _listed(movement: Movement) -> set[Label]:
-    """Return the groups of which this Movement has stored a File List so far."""
-    own = object_keys.groups_prefix(movement.flow, movement.number)
-    return {label for label, key in movement.file_lists.items() if key.startswith(own)}

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
+from pipeline.assembly.commands.lifecycle.wishes import early_end
 from pipeline.domain.ids import FlowName, Label, StreamName
 from pipeline.http.access import require_app
 from pipeline.http.api.paths import FlowPath
@@ -161,7 +162,7 @@ async def fail(request: Request, _: App, flow: FlowPath, number: int, failure: F
     """Say that the app cannot export: the Movement ends as FAILED, with the reason."""
     site = site_of(request)
     export = await open_export(site, flow, number)
-    movement = await export.fail(failure.reason)
+    movement = await export.fail(failure.reason, early_end(site.runtime))
     return await _state(AppExport(site.runtime.store, site.runtime.flows, movement))
 
 

@@ -194,6 +194,10 @@ def test_a_move_in_another_terminal_pauses_and_goes_on(large: CommandLine) -> No
         time.sleep(1.5)
         assert imported(large.directory) == held < ROWS
         assert process.poll() is None
+        shown = latest(large)
+        assert shown["records"]["upserts"] == held
+        assert shown["event_files"]["exported"] >= shown["event_files"]["imported"] > 0
+        assert shown["seconds"] > 1.5
         assert large("resume", "crm").code == 0
         assert process.wait(120) == 0
     assert contents(large.directory / "copy.db") == contents(large.directory / "app.db")
@@ -205,7 +209,14 @@ def test_a_move_in_another_terminal_is_stopped_and_what_is_imported_stays(large:
         stopped = large("stop", "crm", "--json").objects[0]
         assert (stopped["status"], stopped["reason"]) == ("CANCELLED", "stopped")
         assert process.wait(30) == 1
-    assert 0 < imported(large.directory) < ROWS
+    held, shown = imported(large.directory), latest(large)
+    assert 0 < held < ROWS
+    assert shown["records"] | {"upserts": held} == stopped["records"] == shown["records"]
+    assert 0 < shown["event_files"]["imported"] <= shown["event_files"]["exported"]
+    assert shown["seconds"] > 0
+    events: Any = large("history", "crm", "--json").objects[-1]["events"]
+    assert events[-1]["type"] == "movement.settled"
+    assert events[-1]["data"]["records"]["upserts"] == held
     assert large("move", "app.db", "copy.db", "--flow", "crm").code == 0
     assert contents(large.directory / "copy.db") == contents(large.directory / "app.db")
 
@@ -225,6 +236,9 @@ def test_a_frozen_move_does_not_hold_up_a_stop_and_commits_nothing_when_it_wakes
         process.wait(60)
         assert process.returncode == 1
     assert imported(large.directory) == held < ROWS
+    events: Any = large("history", "crm", "--json").objects[-1]["events"]
+    assert [event["type"] for event in events if event["type"] == "file.failed"] == []
+    assert events[-1]["data"]["records"]["upserts"] == held
     assert latest(large)["status"] == "CANCELLED"
 
 

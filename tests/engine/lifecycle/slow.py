@@ -14,7 +14,7 @@ from pipeline.domain.lifecycle.table import State, Verb
 from pipeline.domain.movement import Movement
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control import verbs
-from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.early_end import EarlyEnd, fence_by
 from pipeline.engine.control.state import movement_state, shown_progress
 from pipeline.ports.destination import FileToLoad, LoadOutcome
 from tests.engine.mover_world import FLOW, World
@@ -47,8 +47,7 @@ async def cancel(world: World, *, fenced: bool = True) -> Movement:
     """Try to bring the latest Movement to CANCELLED, as another process does."""
 
     fence = fence_by(lambda flow: world.destination) if fenced else None
-    canceller = Canceller(world.flows, world.limits, fence)
-    return await canceller.attempt(await latest(world))
+    return await EarlyEnd(world.flows, world.limits, fence).cancel(await latest(world))
 
 
 async def latest(world: World) -> Movement:

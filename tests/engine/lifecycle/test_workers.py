@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import pytest
 
+from pipeline.assembly.commands.history import read_history
+from pipeline.assembly.commands.status import read_status
+from pipeline.domain.errors import TransientError
 from pipeline.domain.flows.declaration import Declaration, Windows
+from pipeline.domain.ids import EventFileId, Phase, StreamName
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Flow, Movement, Totals
+from pipeline.domain.outbox.event import OutboxEvent
+from pipeline.domain.outbox.transitions import file_failed
+from pipeline.engine.control.early_end import Fenced, fence_by
+from pipeline.engine.control.judge import Judge
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.lifecycle import start_movement
+from pipeline.engine.movements.lifecycle import end_movement, start_movement
 from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.engine.movements.settlement import Settlement
+from pipeline.ports.destination import FileToLoad, LoadOutcome
 from pipeline.ports.reporter import Busy
 from pipeline.testing.simulated.clock import ManualClock
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess, numbered
 from tests.engine.lifecycle.slow import LOAD_SECONDS, cancel, latest, slow_destination, state, wish
 from tests.engine.mover_world import FLOW
+from tests.engine.test_history import runtime
+from tests.fakes.destination import MemoryDestination, MemorySession
 from tests.loops import on_trio
 
 
@@ -186,9 +200,136 @@ async def test_a_movement_in_which_nothing_moves_is_timed_out_by_any_worker() ->
     movement = await fleet.start()
     await Frozen(fleet).claim(await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1)))
     await anyio.sleep(fleet.limits.idle_timeout_seconds + 1)
-    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))):
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep", "import"))):
         settled = await fleet.settled(movement.number, within_seconds=60)
     assert (settled.status, settled.because) == (Status.TIMED_OUT, Reason.NO_PROGRESS)
+
+
+@dataclass
+class FreezingSession(MemorySession):
+    """Stands still for hours before it commits the third Event File, as a process that is stopped does."""
+
+    async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
+        if file.entry.id.chunk == 2:
+            await anyio.sleep(FROZEN_SECONDS)
+        return await super().load(file, after=after)
+
+
+FROZEN_SECONDS = 7200.0
+
+
+def frozen_fleet() -> Fleet:
+    """Return a fleet whose first worker sees nothing of what others do while it stands still."""
+    limits = replace(LIMITS, importers=1, shard_files=0, progress_seconds=FROZEN_SECONDS)
+    return Fleet(numbered(20), destination=MemoryDestination(session=FreezingSession), limits=limits)
+
+
+async def events(fleet: Fleet) -> Sequence[OutboxEvent]:
+    return (await read_history(runtime(fleet.store), FLOW)).events
+
+
+@pytest.mark.parametrize("verb", [None, Verb.STOP])
+@on_trio
+async def test_a_worker_that_wakes_up_after_the_end_commits_and_notes_nothing(verb: Verb | None) -> None:
+    fleet = frozen_fleet()
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("export", "import"))):
+        number = (await fleet.start()).number
+        await fleet.exported(number)
+        await anyio.sleep(fleet.limits.idle_timeout_seconds + 60)
+        if verb is not None:
+            await wish(fleet, verb)
+            await anyio.sleep(3600)
+        signs = await fleet.flows.read_signs(FLOW, number)
+        assert [sign.progress.working for sign in signs if ":export" not in sign.progress.worker] == [True]
+        judge = Judge(fleet.flows, fleet.limits, fence_by(lambda flow: fleet.destination))
+        assert await judge.judge(await latest(fleet), signs) is None
+        movement, told = await latest(fleet), await events(fleet)
+        assert movement.status is (Status.TIMED_OUT if verb is None else Status.CANCELLED)
+        assert len(fleet.destination.loads) == 2
+        await anyio.sleep(2 * FROZEN_SECONDS)
+    assert len(fleet.destination.loads) == 2
+    assert await latest(fleet) == movement
+    assert await events(fleet) == told
+    assert await fleet.flows.read_failures(FLOW, number) == []
+
+
+@pytest.mark.parametrize("fences", [True, False])
+@on_trio
+async def test_what_was_done_until_a_time_out_is_counted(fences: bool) -> None:
+    fleet = frozen_fleet()
+    if not fences:  # then what the workers say counts
+        fleet.limits = replace(fleet.limits, progress_seconds=2.0)
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("export", "import"))):
+        movement = await fleet.start()
+        await fleet.exported(movement.number)
+        await anyio.sleep(fleet.limits.idle_timeout_seconds + 60 + (0 if fences else 3600))
+        fence = fence_by(lambda flow: fleet.destination) if fences else None
+        signs = await fleet.flows.read_signs(FLOW, movement.number)
+        assert await Judge(fleet.flows, fleet.limits, fence).judge(await latest(fleet), signs) is None
+        settled = await latest(fleet)
+        told = (await events(fleet))[-1].data
+        await anyio.sleep(2 * FROZEN_SECONDS)
+    totals = settled.totals
+    assert (totals.files_exported, totals.files_imported, totals.files_failed) == (4, 2, 0)
+    assert (totals.upserts, totals.deletes, totals.rejected) == (12, 0, 0)
+    assert totals.seconds > fleet.limits.idle_timeout_seconds
+    assert told["files"] == {"exported": 4, "imported": 2, "skipped": 0, "failed": 0}
+    assert told["records"] == {"upserts": 12, "deletes": 0, "rejected": 0}
+
+
+@on_trio
+async def test_the_status_of_a_movement_under_way_has_its_totals_until_now() -> None:
+    fleet = fleet_of()
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        await fleet.exported((await fleet.start()).number)
+        await anyio.sleep(4 * LOAD_SECONDS)
+        files = len(fleet.destination.loads)
+        await wish(fleet, Verb.PAUSE)
+        await anyio.sleep(2 * LOAD_SECONDS)
+        shown = (await read_status(runtime(fleet.store), await fleet.flows.read_flow(FLOW))).movements[-1]
+    assert shown.totals.files_imported == len(fleet.destination.loads) >= files > 0
+    assert shown.totals.files_exported == 20
+    assert shown.totals.upserts == 6 * shown.totals.files_imported
+
+
+@on_trio
+async def test_a_time_out_waits_for_a_destination_that_cannot_be_fenced_until_the_grace_is_over() -> None:
+    fleet = frozen_fleet()
+    movement = await fleet.start()
+    await Frozen(fleet).claim(await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1)))
+    tried: list[int] = []
+
+    async def fence(flow: Flow, number: int) -> Fenced:
+        tried.append(number)
+        raise TransientError("the destination is locked")
+
+    async def judged() -> Movement | None:
+        signs = await fleet.flows.read_signs(FLOW, movement.number)
+        return await Judge(fleet.flows, fleet.limits, fence).judge(await latest(fleet), signs)
+
+    await anyio.sleep(fleet.limits.idle_timeout_seconds + 1)
+    assert await judged() == await latest(fleet)
+    await anyio.sleep(3600)
+    assert await judged() is None
+    assert (await latest(fleet)).status is Status.TIMED_OUT
+    assert tried == [1, 1]
+
+
+@on_trio
+async def test_a_settlement_that_comes_too_late_changes_nothing_and_notes_nothing() -> None:
+    fleet = fleet_of(4)
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("export",))):
+        movement = await fleet.exported((await fleet.start()).number)
+    ended = await end_movement(fleet.flows, movement, Status.TIMED_OUT, Reason.TOO_OLD)
+    context = EngineContext(fleet.store, fleet.queue, fleet.clock, fleet.reporter, fleet.flows, fleet.limits)
+    failed, told = {EventFileId(1, StreamName("a"), Phase.FULL, 0): "late"}, await events(fleet)
+    async with fleet.destination.open(FLOW) as session:
+        settled = await Settlement(context, session).settle(
+            movement, list(movement.file_lists.values()), {}, failed, Totals()
+        )
+    assert settled == ended
+    await fleet.flows.note_unsettled(movement, [file_failed(movement, *failed.popitem(), fleet.clock.now())])
+    assert await events(fleet) == told
 
 
 @on_trio
@@ -197,7 +338,10 @@ async def test_a_worker_that_is_busy_with_one_thing_is_not_timed_out() -> None:
     movement = await fleet.start()
     busy = Frozen(fleet)
     await busy.claim(await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1)))
-    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))), anyio.create_task_group() as group:
+    async with (
+        fleet.workers(WorkerProcess(fleet, "one", roles=("sweep", "import"))),
+        anyio.create_task_group() as group,
+    ):
         group.start_soon(busy.keeper.keep_written)
         for is_over in (False, True):
             busy.keeper.report(Busy("an index", is_over))
@@ -216,7 +360,7 @@ async def test_a_pause_stops_the_clock_of_inactivity_and_not_that_of_life() -> N
     movement = await fleet.start()
     await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1))
     await wish(fleet, Verb.PAUSE)
-    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))):
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep", "import"))):
         await anyio.sleep(3 * fleet.limits.idle_timeout_seconds)
         assert not (await latest(fleet)).settled
         settled = await fleet.settled(movement.number, within_seconds=2 * fleet.limits.idle_timeout_seconds)
@@ -232,7 +376,7 @@ async def test_the_windows_of_a_flow_count_as_they_were_when_the_movement_was_cr
     movement = await start_movement(fleet.flows, flow)
     await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1))
     await fleet.flows.update_flow(FLOW, lambda now: replace(now, declared=Declaration()))
-    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))):
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep", "import"))):
         settled = await fleet.settled(movement.number, within_seconds=60)
     assert settled.because is Reason.NO_PROGRESS
 

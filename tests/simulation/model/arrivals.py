@@ -45,7 +45,7 @@ class Arrivals:
         self.loads[file] += 1
         self.must(self.loads[file] == 1, f"{file} was loaded {self.loads[file]} times")
         self.must(file in self.stored.listed, f"{file} was loaded, and no File List names it")
-        self._check_not_stopped(file)
+        self._check_not_ended(file)
         for order in self.stored.orders[file]:
             early = [other for other, stage in order.items() if stage > order[file] and other in self.loads]
             self.must(not early, f"{file} was loaded after {', '.join(map(str, early))}")
@@ -55,12 +55,13 @@ class Arrivals:
         lacking = columns - self.place.columns[file.stream]
         self.must(not lacking, f"{file} is marked, and its columns {sorted(lacking)} are not there")
 
-    def _check_not_stopped(self, file: EventFileId) -> None:
-        """Check that nothing is imported in a Movement that was stopped and has ended."""
+    def _check_not_ended(self, file: EventFileId) -> None:
+        """Check that nothing is imported in a Movement that was stopped, or whose time was up, and that has ended."""
         marks = {marked: mark for marks in self.place.marks.values() for marked, mark in marks.items()}
         movement = self.stored.movements.get((self.flow, marks[file].movement))
-        stopped = movement is not None and movement.because is Reason.STOPPED
-        self.must(not stopped, f"{file} was loaded in a Movement that was stopped and has ended")
+        early = (Reason.STOPPED, Reason.NO_PROGRESS, Reason.TOO_OLD)
+        ended = movement is not None and movement.because in early
+        self.must(not ended, f"{file} was loaded in a Movement that was stopped or timed out, and has ended")
 
     def lives(self, own: Mapping[int, tuple[str, int]]) -> None:
         """Give the destination's app these rows of its own, in place of those it had."""

@@ -15,7 +15,9 @@ from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.fakes.destination import MemorySession
 from tests.fakes.passing import PassingStore
 from tests.simulation.planted_faults.worlds import (
+    FLEETS,
     FREEZING,
+    impatient,
     often_full,
     often_paused,
     often_queued,
@@ -106,6 +108,11 @@ class IgnoresFences(MemorySession):
             return super().why_not(file, after)
         finally:
             self.at.fences = fences
+
+
+@in_sessions(FLEETS, world=impatient, kinds=FREEZING)
+class FencesNoTimeout(FencesNothing):
+    """A zombie commits after the time-out."""
 
 
 class _ForgettingRefusals(_Storing):

@@ -38,6 +38,13 @@ def short_lives(plan: Plan) -> Plan:
     return replace(plan, limits=replace(plan.limits, lifetime_seconds=0.5), chores=(), further=0)
 
 
+def impatient(plan: Plan) -> Plan:
+    """Have a Movement of workers time out when one of them is stopped for some seconds."""
+    plan = small_files(plan)
+    limits = replace(plan.limits, idle_timeout_seconds=5.0)
+    return replace(plan, limits=limits, latency_seconds=0.05, chores=(), further=0, wishes=(), group_wishes=())
+
+
 def guarded(plan: Plan) -> Plan:
     """Hold the deletes of a stream from two on."""
     return replace(plan, limits=replace(plan.limits, delete_guard_rows=1), chores=(), further=0)

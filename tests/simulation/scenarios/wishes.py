@@ -12,7 +12,7 @@ from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Choices
 from pipeline.engine.control import verbs
-from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.early_end import EarlyEnd, fence_by
 from pipeline.engine.control.queued import begin_queued, drop_queued, queue_start
 from pipeline.engine.control.reruns import create_rerun, movement_to_rerun
 from pipeline.testing.simulated.process import Process
@@ -138,9 +138,9 @@ class Wishes:
         context = self.world.context(process)
         await drop_queued(context.flows, FLOW, process.name)
         movement = await verbs.wish(context.flows, FLOW, Verb.STOP, who=process.name)
-        canceller = Canceller(context.flows, context.limits, fence_by(lambda f: self.world.destination(FLOW, process)))
+        early_end = EarlyEnd(context.flows, context.limits, fence_by(lambda f: self.world.destination(FLOW, process)))
         for _ in range(20):
-            if (await canceller.attempt(movement)).settled:
+            if (await early_end.cancel(movement)).settled:
                 return
             await trio.sleep(0.5)
 

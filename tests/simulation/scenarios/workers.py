@@ -12,7 +12,7 @@ from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Choices, Movement
-from pipeline.engine.control.cancelling import fence_by
+from pipeline.engine.control.early_end import fence_by
 from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker

@@ -13,7 +13,6 @@ import anyio
 from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime, limits, open_runtime
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
-from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.status import Reason
@@ -21,10 +20,11 @@ from pipeline.domain.lifecycle.table import State, Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.engine.control import verbs
-from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.early_end import EarlyEnd, fence_by
 from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.queued import drop_queued
 from pipeline.engine.control.state import movement_state
+from pipeline.engine.movements.file_lists import listed_groups
 from pipeline.log_events import log
 from pipeline.settings import Settings, load_settings
 
@@ -131,19 +131,24 @@ async def _state(runtime: Runtime, movement: Movement) -> State:
     return movement_state(movement, signs, limits(runtime.settings), await runtime.flows.store_clock.now(movement.flow))
 
 
+def early_end(runtime: Runtime) -> EarlyEnd:
+    """Return what ends Movements early, with their destinations fenced."""
+    fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
+    return EarlyEnd(runtime.flows, limits(runtime.settings), fence)
+
+
 async def cancelled(
     runtime: Runtime, movement: Movement, wait_seconds: float, because: Reason = Reason.STOPPED
 ) -> Movement:
     """Return a Movement that is to stop, CANCELLED if it could be brought to its end in time."""
-    fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
-    canceller = Canceller(runtime.flows, limits(runtime.settings), fence, because)
+    ending = early_end(runtime)
     deadline = anyio.current_time() + wait_seconds
     while not movement.settled:
         try:
             with anyio.fail_after(
                 max(deadline - anyio.current_time(), _LOOK_SECONDS)
             ):  # a fence may have to wait for its app
-                movement = await canceller.attempt(movement)
+                movement = await ending.cancel(movement, because)
         except TimeoutError:
             return await runtime.flows.read_movement(movement.flow, movement.number)
         except PipelineError as error:
@@ -164,13 +169,8 @@ async def announce(runtime: Runtime, movement: Movement) -> None:
     if not movement.exported:
         async with runtime.exports() as exports:
             await exports.send([encode_message(MovementStarted(flow, number))])
-    own = object_keys.groups_prefix(flow, number)
-    listed = {
-        label: key
-        for label, key in movement.file_lists.items()
-        if (label in movement.groups if movement.exported else key.startswith(own))
-    }
-    messages = [encode_message(GroupCompleted(flow, number, label, key)) for label, key in sorted(listed.items())]
+    listed = sorted(listed_groups(movement).items())
+    messages = [encode_message(GroupCompleted(flow, number, label, key)) for label, key in listed]
     if movement.exported:
         messages.append(encode_message(MovementExported(flow, number)))
     if messages:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
+from pipeline.assembly.commands.lifecycle.wishes import early_end
 from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
@@ -53,7 +54,7 @@ async def rebuild(flow: str, *, settings: Settings | None = None) -> Rebuilding:
         async with flow_destination(found, runtime.store).open(found.marks_namespace) as session:
             marks = await session.marks()
         imported = max((max(file.movement, mark.movement) for file, mark in marks.items()), default=0)
-        return await Rebuilder(runtime.store, runtime.flows, name, source, copy).run(imported)
+        return await Rebuilder(runtime.store, runtime.flows, name, source, copy, early_end(runtime)).run(imported)
 
 
 async def prune(
