@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.codec.documents.outbox_event import decode_outbox_event
 from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.domain.planning.compaction import applicable
@@ -69,3 +70,15 @@ class Happenings:
             status = None if told is None else told.data["status"]
             expected = movement.status.value if movement.settled else None
             self.must(status == expected, f"an event says that Movement {which} is {status}, and it is {expected}")
+            flow, number = which
+            if (flow, number + 1) in movements:  # whose beginning stores what a dead process did not
+                missing = [wanted for wanted in _wished(movement) if wanted not in self.events]
+                self.must(not missing, f"Movement {number + 1} has begun, and there is no event of {missing}")
+
+
+def _wished(movement: Movement) -> Iterator[Transition]:
+    """Yield what people have wished last of the groups of a Movement."""
+    for label, wish in movement.group_wishes.items():
+        type_ = EventType.GROUP_STOPPED if wish.want is Want.STOP else EventType.GROUP_PAUSED
+        assert wish.said is not None
+        yield movement.flow, movement.number, type_, f"{label} {wish.said.isoformat()}"

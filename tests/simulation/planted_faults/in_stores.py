@@ -16,7 +16,15 @@ from pipeline.testing.simulated.bucket import Bucket
 from pipeline.testing.simulated.calling import CallingStore
 from pipeline.testing.simulated.calls import CrashError
 from tests.fakes.passing import PassingStore
-from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, busy_fleet, often_full, often_queued
+from tests.simulation.planted_faults.worlds import (
+    DYING,
+    FLEETS,
+    FREEZING,
+    busy_fleet,
+    often_full,
+    often_queued,
+    often_without_groups,
+)
 from tests.simulation.scenarios.planting import Ports, in_ports
 
 _FILE_LIST = re.compile(r"flows/([^/]+)/movements/(\d+)/groups/([^/]+)/files\.\d+(\.\d+)?\.jsonl")
@@ -190,6 +198,11 @@ def an_event_of_a_queued_start_is_lost(ports: Ports) -> Ports:
 @in_ports(range(200), world=often_full)
 def an_event_that_the_destination_refuses_is_lost(ports: Ports) -> Ports:
     return replace(ports, store=_Forgetful(ports.store, "destination.refuses"))
+
+
+@in_ports(range(60), world=often_without_groups)
+def an_event_of_a_group_that_is_stopped_is_lost(ports: Ports) -> Ports:
+    return replace(ports, store=_Forgetful(ports.store, "group.stopped"))
 
 
 @dataclass
