@@ -73,7 +73,12 @@ class GroupTally:
 
     @property
     def fraction(self) -> float:
-        """The progress from 0 to 1: the export is the first half, the import of the pending files the second."""
+        """The progress from 0 to 1: the export is the first half, the import of the pending files the second.
+
+        If another Movement has exported the files, the import is all.
+        """
+        if self.planned and not self.complete:
+            return min(1.0, self._files_done / self.pending) if self.pending else 1.0
         if not self.complete:
             return 0.5 * self._exported
         if not self.planned:

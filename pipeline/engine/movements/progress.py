@@ -32,6 +32,7 @@ from pipeline.ports.reporter import (
     EventFileStored,
     GroupComplete,
     ImportPlanned,
+    MovementBegun,
     ProgressStored,
     RecordRejected,
     RowsExpected,
@@ -247,7 +248,18 @@ class ProgressKeeper:
                 )
 
 
-async def stored_percent(flows: FlowStore, movement: Movement) -> int:
+async def begin_progress(
+    context: EngineContext, movement: Movement, worker: str, begun: float, *, resumed: bool
+) -> ProgressKeeper:
+    """Report that a process does a whole Movement, alone, or goes on with it from the percent that it had."""
+    percent = await _stored_percent(context.flows, movement) if resumed else 0
+    estimate = Estimate(anyio.current_time() if resumed else begun, percent)
+    progress = ProgressKeeper(context, movement, worker, begun, estimate)
+    progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists), percent))
+    return progress
+
+
+async def _stored_percent(flows: FlowStore, movement: Movement) -> int:
     """Return how far a Movement was, as its processes have stored; 0 if that cannot be read."""
     try:
         workers = await flows.read_progress(movement.flow, movement.number)

@@ -20,10 +20,9 @@ from pipeline.engine.imports.movement_import import MovementImport, Work
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import begin_derived
 from pipeline.engine.movements.lifecycle import UnwantedError
-from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.engine.movements.progress import ProgressKeeper, begin_progress
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import Destination, DestinationSession
-from pipeline.ports.reporter import MovementBegun
 
 
 class DerivedMover:
@@ -50,8 +49,7 @@ class DerivedMover:
         with unwrap_exception_group():
             async with self._destination.open(flow.marks_namespace) as session:
                 movement, resumed = await self._begin(flow, session)
-                progress = ProgressKeeper(self._context, movement, self._worker, begun)
-                progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
+                progress = await begin_progress(self._context, movement, self._worker, begun, resumed=resumed)
                 watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                 groups = flow.declared.groups
                 importing = MovementImport(

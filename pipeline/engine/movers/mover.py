@@ -20,7 +20,6 @@ from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.control.early_end import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import LOOK_SECONDS, Watch
-from pipeline.engine.estimates.estimate import Estimate
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -29,11 +28,10 @@ from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
-from pipeline.engine.movements.progress import ProgressKeeper, stored_percent
+from pipeline.engine.movements.progress import ProgressKeeper, begin_progress
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.checks import SchemaJudge
 from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner, takes_arrays
-from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import ReferenceChecker, Snapshot, Source
 
 POLL_SECONDS = 0.01
@@ -102,7 +100,7 @@ class Mover:
                         await self._check(snapshot, chosen, session)
                     movement, resumed = await self._begin(flow, choices, session)
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
-                    progress = await self._begin_progress(context, movement, begun, resumed=resumed)
+                    progress = await begin_progress(context, movement, self._worker, begun, resumed=resumed)
                     arrays = partial(takes_arrays, session)
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups, arrays)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
@@ -130,17 +128,6 @@ class Mover:
         if resumed and await self._interruptions.is_too_old(movement, session):
             return await begin_movement(flows, flow, choices)
         return movement, resumed
-
-    async def _begin_progress(
-        self, context: EngineContext, movement: Movement, begun: float, *, resumed: bool
-    ) -> ProgressKeeper:
-        """Report that the Movement begins, or goes on from the percent that it had."""
-        percent = await stored_percent(context.flows, movement) if resumed else 0
-        estimate = Estimate(anyio.current_time() if resumed else begun, percent)
-        progress = ProgressKeeper(context, movement, self._worker, begun, estimate)
-        labels = tuple(movement.file_lists)
-        progress.report(MovementBegun(movement.flow, movement.number, resumed, labels, percent))
-        return progress
 
     async def _move(
         self,

@@ -186,6 +186,7 @@ async def test_a_derived_flow_obeys_as_well() -> None:
     async def work() -> None:
         done.append((await DerivedMover(context, flow.name, copy, "worker").run()).status)
 
+    world.reporter.events.clear()
     async with anyio.create_task_group() as group:
         group.start_soon(work)
         await anyio.sleep(2 * LOAD_SECONDS)
@@ -194,8 +195,13 @@ async def test_a_derived_flow_obeys_as_well() -> None:
         paused = len(copy.loads)
         await anyio.sleep(600)
         assert 0 < len(copy.loads) == paused < 15
+        reached = shown(world)[-1].percent
+        assert reached == 100 * paused // len(world.destination.loads)
         await _wish_of(world, flow.name, Verb.RESUME)
     assert (done, copy.tables) == ([Status.SUCCESS], world.tables)
+    assert [event.percent for event in world.reporter.events if isinstance(event, MovementBegun)] == [0, reached]
+    percents = [one.percent for one in shown(world)]
+    assert percents == sorted(percents)
 
 
 async def _wish_of(world: World, flow: FlowName, verb: Verb) -> None:
