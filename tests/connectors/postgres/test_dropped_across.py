@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.connectors.sqlite import SqliteSource
-from tests.connectors.postgres.moving import Movements, succeed
+from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer
@@ -106,3 +106,21 @@ async def test_a_unique_constraint_goes_with_foreign_keys_to_it_and_an_index_of_
     await succeed(movements)
     assert place.rows(CONSTRAINTS) == []
     assert place.rows(INDEXES) == [("own",)]
+
+
+async def test_a_column_whose_texts_are_not_of_its_new_type_keeps_them(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, a VARCHAR(9), b INTEGER)")
+    databases.run(source, "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2)")
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    databases.run(source, *anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER)"))
+    databases.run(source, "INSERT INTO t VALUES (3, 7, 3)")
+    for swap in ((), ("ALTER TABLE t RENAME a TO c", "ALTER TABLE t RENAME b TO a", "ALTER TABLE t RENAME c TO b")):
+        databases.run(source, *swap)
+        await succeed(movements)
+        assert await equal(movements)
+        found = place.rows("SELECT id, a::text, b::text FROM t ORDER BY id")
+        assert found == databases.rows(source, "SELECT id, CAST(a AS TEXT), CAST(b AS TEXT) FROM t ORDER BY id")

@@ -148,7 +148,16 @@ def _follow(
     table = existing_table(connection, schema)
     is_same = bool(schema.identities) and before.identities[:1] == schema.identities[:1]
     objects = ledger.created_objects()
-    columns = ColumnEvolution(connection, table, former, native, schema.stream, is_same=is_same, objects=objects)
+    columns = ColumnEvolution(
+        connection,
+        table,
+        former,
+        native,
+        schema.stream,
+        is_same=is_same,
+        is_widened="sqlite" in schema.native,
+        objects=objects,
+    )
     columns.rename_and_drop()
     keys = partial(_foreign_keys, ledger)
     drop_former_constraints(connection, former, native, keys)

@@ -45,7 +45,8 @@ _KINDS = {"s": "STORED", "v": "VIRTUAL"}
 class ColumnEvolution:
     """Changes columns from the description `before` to `now`. `is_same`: both are of one table, which keeps its numbers.
 
-    `objects` are the schema objects that the Flow has created. Each method works in the connection's transaction.
+    `is_widened`: a column is widened when values come that it cannot hold. `objects` are the schema objects that the Flow
+    has created. Each method works in the connection's transaction.
     ConfigurationError when something else depends on a column.
     """
 
@@ -58,11 +59,13 @@ class ColumnEvolution:
         stream: str,
         *,
         is_same: bool,
+        is_widened: bool,
         objects: Collection[ObjectId],
     ) -> None:
         self._connection = connection
         self._table = table
         self._stream = stream
+        self._is_widened = is_widened
         self._objects = objects
         self._now: Sequence[Native] = now["columns"]
         self._native = now
@@ -207,6 +210,8 @@ class ColumnEvolution:
         except psycopg.errors.InsufficientPrivilege:
             raise
         except _IMPOSSIBLE as error:
+            if isinstance(error, psycopg.DataError) and self._is_widened and present.type in HELD:
+                return  # its values stay; new ones that it cannot hold widen it
             raise ConfigurationError(
                 f"Column {column['name']} of stream {self._stream} has become {column['type']} at the source, but the column "
                 f"of the destination's table {table} cannot be changed from {present.type} (PostgreSQL: {server_message(error)}). "
