@@ -268,6 +268,15 @@ class Fencing(Protocol):
 
 
 @runtime_checkable
+class FlowFencing(Protocol):
+    """A Destination that can be fenced without being opened: what it keeps of a Flow is elsewhere."""
+
+    async def fence_flow(self, flow: FlowName, movement: int) -> Mapping[EventFileId, Mark]:
+        """Fence the Flow as `Fencing.fence` does, and return the marks that it has behind the fence."""
+        ...
+
+
+@runtime_checkable
 class LoadHistory(Protocol):
     """A DestinationSession that knows which streams were loaded by Flows of one name, also before one was created again."""
 

@@ -98,6 +98,29 @@ def test_a_restart_fences_a_worker_that_is_gone(flow: CommandLine, monkeypatch: 
     assert (events[-1]["data"]["status"], events[-1]["data"]["reason"]) == ("CANCELLED", "restarted")
 
 
+def test_an_export_worker_alone_times_a_movement_out_and_fences_a_worker_that_is_gone(flow: CommandLine) -> None:
+    flow("start", "crm")
+    leave_claimed(flow)
+    quick = {"PIPELINE_SWEEP_SECONDS": "0.2", "PIPELINE_PROGRESS_SECONDS": "0.2", "PIPELINE_IDLE_TIMEOUT_SECONDS": "1"}
+    command = [sys.executable, "-m", "pipeline", "worker", "export"]
+    given = {name: os.environ[name] for name in os.environ if name.startswith("PIPELINE")}
+    environment = process_environment() | given | quick
+    worker = subprocess.Popen(command, cwd=flow.directory, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while "TIMED_OUT" not in flow("status").out:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        worker.terminate()
+        worker.wait()
+    events: Any = flow("history", "crm", "--movement", "1", "--json").objects[-1]["events"]
+    assert (events[-1]["data"]["status"], events[-1]["data"]["reason"]) == ("TIMED_OUT", "no_progress")
+    assert events[-1]["data"]["files"]["exported"] > 0
+    with sqlite3.connect(flow.directory / "copy.db") as db:
+        assert db.execute("SELECT movement FROM _pipeline_fences").fetchall() == [(1,)]
+
+
 def test_a_restart_waits_for_a_worker_that_has_something_in_hand(
     flow: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

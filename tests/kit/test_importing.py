@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 import pytest
 
 import pipeline
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Flow
+from pipeline.engine.control.early_end import Fenced, fence_by
 from pipeline.kit import Again, Batch, Delete, Gone, Import, Importer, Refused, Stop, Upsert
+from pipeline.kit.ledger.kept import Kept
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.log_events import log
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.kit.app import Objects, move
 
 
@@ -34,6 +40,21 @@ def logged() -> list[tuple[str, dict[str, object]]]:
 def change(home: Path, statement: str) -> None:
     with apsw.Connection(str(home / "app.db")) as app:
         app.execute(statement)
+
+
+async def test_the_fence_of_an_app_that_does_not_answer_holds() -> None:
+    importer, store = Importer("locked", accepts="things/1"), MemoryObjectStore()
+    flow = Flow(FlowName("crm"), "source", "destination", datetime.now(UTC))
+
+    @importer.connect
+    async def connect(settings: None) -> AsyncIterator[None]:
+        for reason in ("database is locked",):
+            raise TimeoutError(reason)
+        yield
+
+    destination = ImporterDestination("app:x", importer, None).in_store(store)
+    assert await fence_by(lambda flow: destination)(flow, 3) == Fenced(True, {})
+    assert await Kept(store, flow.marks_namespace).fenced() == 3
 
 
 ROWS = [(1, "one"), (2, "two"), (3, "three")]

@@ -111,10 +111,9 @@ async def open_worker(
             loops.append(
                 ExportWorker(context, exports, lambda flow: export_source(flow, runtime.settings, runtime.store), name)
             )
-        fence = None
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
-            fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
+        fence = fence_by(lambda flow: flow_destination(flow, runtime.store))  # if an exporter may not, others do
         loops.append(Sweep(context, exports, fence, name, on_settled))
         yield Worker(name, role, loops, context.answers.missing)
 

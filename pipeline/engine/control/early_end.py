@@ -22,7 +22,7 @@ from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
 from pipeline.engine.movements.lifecycle import end_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.log_events import log
-from pipeline.ports.destination import Destination, DestinationSession, Fencing
+from pipeline.ports.destination import Destination, DestinationSession, Fencing, FlowFencing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,13 @@ def deadlines_of(movement: Movement, limits: Limits) -> Deadlines:
 
 
 def fence_by(connect: Callable[[Flow], Destination]) -> Fence:
-    """Return a Fence that opens the destination of a Flow."""
+    """Return a Fence that connects to the destination of a Flow, and opens it if it cannot be fenced otherwise."""
 
     async def fence(flow: Flow, movement: int) -> Fenced:
-        async with connect(flow).open(flow.marks_namespace) as session:
+        destination = connect(flow)
+        if isinstance(destination, FlowFencing):
+            return Fenced(True, await destination.fence_flow(flow.marks_namespace, movement))
+        async with destination.open(flow.marks_namespace) as session:
             return await fence_session(session, flow, movement)
 
     return fence

@@ -51,8 +51,8 @@ class Sweep:
 
     A message is sent when no live worker has held its work for a while and no message waits in its queue, and again
     after pauses that grow to ten minutes. A needless message does no harm. Without `exports`, for which an importer
-    needs no permission, no messages for exporters are sent. Without `fence`, for which an exporter needs no destination, a
-    stopped Movement with work in hand is left to others. A `worker` with a name looks at some Flows at a time. `on_settled`
+    needs no permission, no messages for exporters are sent. Without `fence`, a Movement with work in hand
+    that is to end is left to others. A `worker` with a name looks at some Flows at a time. `on_settled`
     gets the latest Movements that are known to have settled, after each look.
     """
 

@@ -111,6 +111,11 @@ class ImporterDestination:
         """Return the marks of the Flow. The app is not asked."""
         return {file: as_mark(mark) for file, mark in (await self._kept(flow).marks()).items()}
 
+    async def fence_flow(self, flow: FlowName, movement: int) -> Mapping[EventFileId, Mark]:
+        """Fence the Flow, and return its marks. The app is not asked: a process that stands still may keep it locked."""
+        await self._kept(flow).fence(movement)
+        return {file: as_mark(mark) for file, mark in (await self._kept(flow).marks()).items()}
+
     def _kept(self, flow: FlowName) -> Kept:
         if self._store is None:
             raise DefectError("an Importer was opened without the store that keeps its marks")
