@@ -105,7 +105,20 @@ def row_type(row: Any, columns: Mapping[str, Any] | None, where: str, *, open_: 
         return RowType(row, made, _items([field.column.name for field in made]), dict)
     names, defaults = attributes(row, where)
     made = tuple(_field(name, hints[name], name not in defaults, where) for name in names)
-    return RowType(row, made, _attribute_values(names), lambda values: row(**values))
+    return RowType(row, made, _attribute_values(names), _maker(row))
+
+
+def _maker(row: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """Return how a row is made of its values by name. A pydantic model takes those of fields with an alias by that."""
+    models = getattr(row, "model_fields", None) or {}
+    aliases = {
+        name: alias
+        for name, field in models.items()
+        if isinstance(alias := getattr(field, "validation_alias", None), str)
+    }
+    if not aliases:
+        return lambda values: row(**values)
+    return lambda values: row(**{aliases.get(name, name): value for name, value in values.items()})
 
 
 def is_typeddict(kind: Any) -> bool:

@@ -332,3 +332,12 @@ def test_plain_rows_are_the_same_read_at_once_or_one_by_one(type_: Any) -> None:
     assert isinstance(read_line(wanted, b'{"delete":{"id":1}}'), Delete)
     with pytest.raises(DamagedError, match="line 2 is not a record"):
         read_line(wanted, b'{"upsert":{"name":"x"}}')
+
+
+def test_a_decimal_key_goes_in_one_form_before_it_comes_in_another() -> None:
+    type_ = row_type(dict, {"id": Decimal, "name": str}, "here")
+    lines = b'{"upsert":{"id":"1","name":"x"}}\n{"upsert":{"id":"2.50","name":"x"}}\n{"delete":{"id":"2.5"}}\n'
+    file = EventFileId(1, StreamName("a"), Phase.FULL, 0)
+    (records,) = reader(type_, type_).read(lines, 3, file)
+    assert [(type(value), value.line) for value in records.values] == [(Delete, 5), (Upsert, 3), (Upsert, 4)]
+    assert [records.key(at) for at in range(3)] == ['["2.5"]', '["1"]', '["2.50"]']

@@ -52,7 +52,9 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
     numbers = _same(_any_number) if types & _NUMBERS else ((_number, _any_number), (_any_number, _number))
     special = [reading for names, reading in _BY_TYPE if types & names]
     widened = ((exact, _exact_in_json),) if (here.type, there.type) == ("text", "json") else ()
-    return (*_same(exact, *special, _data, *([native] if native else [])), *numbers, *_padded_numbers(native), *widened)
+    given = ((_document, _given),) if there.type == APP else ()
+    same = _same(exact, *special, _data, *([native] if native else []))
+    return (*same, *numbers, *_padded_numbers(native), *widened, *given)
 
 
 def _content(value: object, side: str, silent: Sequence[str]) -> object:
@@ -173,6 +175,11 @@ def _document(value: object) -> object:
     """Return a JSON value, given as it is or as text. Its numbers compare as decimals, and never equal true or false."""
     text = value if isinstance(value, str) else json.dumps(value)
     return _comparable(json.loads(text, parse_int=Decimal, parse_float=Decimal))
+
+
+def _given(value: object) -> object:
+    """Return the JSON value that an app gives as it is, where the source has its text."""
+    return value if isinstance(value, str) else _document(value)
 
 
 def _document_of(value: object) -> object:

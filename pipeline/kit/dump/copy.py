@@ -28,6 +28,7 @@ from pipeline.kit.dump.natural import key_value, record_value
 from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import StoredIds, source_text
 from pipeline.kit.ledger.kept import Kept
+from pipeline.kit.loading.python_values import is_declared_json
 from pipeline.kit.loading.rejected import RejectedRecords, opened_rejections
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.encoding import EncodedRow
@@ -152,6 +153,9 @@ class ImporterCopy:
                 f"{', '.join(f'{name} ({types[name]})' for name in names)}. Yield the key as the records have it"
             ) from error
         values = {name: record_value(row[name], types[name]) for name in types if name in row}
+        documents = [one for one in held.schema.columns if one.type == "json" or is_declared_json(one)]
+        never_null = [one.name for one in documents if not one.nullable]
+        values |= {name: "null" for name in never_null if values.get(name, "") is None}  # None is the JSON value null
         values |= {name: record_value(part, "") for name, part in zip(names, found, strict=True)}
         try:
             return EncodedRow(found, orjson.dumps({"upsert": values}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pipeline.kit.calls import iterated, opened
 from pipeline.kit.importer import Importer
 from pipeline.kit.values import Key
 
-_KEY_PARTS = (int, str, float, bytes, Decimal, UUID, date, time, timedelta)
+_KEY_PARTS = (int, str, float, bytes, Decimal, UUID, date, time, timedelta, enum.Enum)
 """What the records of an Importer have as keys. A bool is an int, and a datetime is a date."""
 
 
@@ -57,8 +58,13 @@ def _fault(given: object) -> str | None:
     if not isinstance(stream, str) or not stream:
         return f"a {type(stream).__name__} in place of the name of a stream"
     parts = key if isinstance(key, tuple) else (key,)
-    if not parts or not all(isinstance(part, _KEY_PARTS) for part in parts):
-        return f"{type(key).__name__} in place of a key of {stream!r}"
+    if not parts:
+        return f"an empty tuple in place of a key of {stream!r}"
+    wrong = next((part for part in parts if not isinstance(part, _KEY_PARTS)), ())
+    if wrong != ():
+        return (
+            f"{type(wrong).__name__} in place of {'a part of the' if isinstance(key, tuple) else 'a'} key of {stream!r}"
+        )
     if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
         return f"a {type(row).__name__} in place of a row of {stream!r}, which maps names of columns to values"
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import enum
-import json
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -36,8 +35,6 @@ def record_value(value: object, type_: str) -> object:
             return _written(value, "interval")
         case Decimal() | UUID():
             return str(value)
-        case str() if type_ == "json":
-            return value if _is_json(value) else json.dumps(value)
         case int() if value not in _INTEGERS:  # of a decimal column, which the source writes as text
             return str(value)
         case None | bool() | int() | float() | str() | bytes():
@@ -49,14 +46,6 @@ def record_value(value: object, type_: str) -> object:
 def _written(value: object, type_: str) -> object:
     encode = encoder_of(type_, type(value))
     return value if encode is None else encode(value)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _digest(content: bytes) -> str:

@@ -35,8 +35,20 @@ def decoder_of(field: Field, column: Column) -> Decode:
     if get_origin(python) is Literal:
         return lambda value: _member(value, get_args(python))
     if python is Any:
-        return _json if column.type == "json" else _plain
+        return _json if column.type == "json" else _json_or_plain if is_declared_json(column) else _plain
     return lambda value: _converted(_json(value), python)  # a database without JSON has text
+
+
+def is_declared_json(column: Column) -> bool:
+    """Whether a database without JSON has a text that was declared as such, as the pipeline declares it."""
+    return column.type == "text" and column.native_type.upper().startswith("JSON")
+
+
+def _json_or_plain(value: Any) -> Any:
+    try:
+        return _json(value)
+    except ValueError:
+        return _plain(value)
 
 
 def natural_decoder(column: Column) -> Decode:

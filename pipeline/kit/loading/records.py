@@ -106,6 +106,7 @@ class RecordReader:
             elif handler.row.open or name in self._key:
                 self._decoders[name] = natural_decoder(column), True
         self._wanted = [name for name in self._decoders if name in fields or handler.row.open]
+        self._has_decimal_key = any(columns[name].type == "decimal" for name in self._key if name in columns)
         self._plain = self._plain_decoder(columns)
         self.skipped_columns = tuple(name for name in columns if name not in self._wanted)
 
@@ -130,6 +131,9 @@ class RecordReader:
         refuse_wide_integers(array, what)
         lines = text.split(b"\n")
         values = [self._read_line(line, number, what) for number, line in enumerate(lines, first_line)]
+        if self._has_decimal_key:  # 2.5 and 2.50 are two keys of a database, and one of an app: the one goes first
+            order = sorted(range(len(values)), key=lambda at: not isinstance(values[at], Delete))
+            values, lines = [values[at] for at in order], [lines[at] for at in order]
         return Records(values, lines, file, self._key)
 
     def read_lines(self, lines: Sequence[tuple[EventFileId, int, bytes]]) -> Records:

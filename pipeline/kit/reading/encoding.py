@@ -17,7 +17,7 @@ from pipeline.domain.errors import UnreadableError
 from pipeline.domain.keys import Key, KeyValue
 from pipeline.domain.schema import Column
 from pipeline.kit.declared import DeclaredStream
-from pipeline.kit.reading.text_forms import encoder_of
+from pipeline.kit.reading.text_forms import decimal_key, encoder_of
 from pipeline.log_events import log
 from pipeline.masking import masked
 from pipeline.ports.source import RowRejection
@@ -69,6 +69,9 @@ class RowEncoder:
         self._names = [column.name for column in columns]
         self._key = [self._names.index(name) for name in declared.key]
         self._encoders = [encoder_of(field.column.type, field.python) for field in declared.row.fields]
+        for at in self._key:
+            if columns[at].type == "decimal":
+                self._encoders[at] = decimal_key
         self._encodes = any(self._encoders)
         self._real_key = [at for at in self._key if columns[at].type == "real" and not self._encoders[at]]
         self._known = frozenset(self._names) if declared.row.is_mapping else None

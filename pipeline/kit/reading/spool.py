@@ -21,7 +21,7 @@ from pipeline.domain.ids import FlowName, ObjectKey, encode_name
 from pipeline.domain.object_keys import flow_prefix
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.reading.encoding import EncodedRow
-from pipeline.kit.reading.stored_form import StoredForm
+from pipeline.kit.reading.stored_form import StoredForm, stored_columns
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 
 _LEVEL = 1
@@ -66,7 +66,7 @@ class _Head(msgspec.Struct, omit_defaults=True):
     total: int | None = None
     is_whole: bool = True
     columns: list[tuple[str, str]] | None = None
-    """The names and types of the columns of its rows; None in a page of an earlier release."""
+    """Those of its rows, as `stored_columns` gives them; None in a page of an earlier release."""
 
 
 class Spool:
@@ -74,7 +74,7 @@ class Spool:
 
     def __init__(self, store: ObjectStore, flow: FlowName, schema: StreamSchema) -> None:
         self._store, self._schema = store, schema
-        self._columns = [(column.name, column.type) for column in schema.columns]
+        self._columns = stored_columns(schema)
         self._prefix = f"{flow_prefix(flow)}spool/{encode_name(schema.stream)}/"
 
     async def movements(self) -> dict[int, list[ObjectKey]]:

@@ -29,6 +29,13 @@ def _decimal(value: Any) -> str:
     return str(_expected(value, Decimal))
 
 
+def decimal_key(value: Any) -> str:
+    """Return a decimal as part of a key: numbers that are equal have one text, without zeros at the end or an exponent."""
+    text = format(_expected(value, Decimal), "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
 def _timestamptz(value: Any) -> str:
     moment: datetime = _expected(value, datetime)
     if moment.tzinfo is None:
