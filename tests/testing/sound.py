@@ -129,10 +129,13 @@ def database_importer(name: str) -> Importer:
 transacted = database_importer("transacted")
 
 
-@transacted.transaction
-async def transaction(target: Database) -> AsyncIterator[Transaction]:
+async def transaction_of(target: Database) -> AsyncIterator[Transaction]:
+    """A transaction of the Database."""
     async with target.transaction() as changes:
         yield changes
+
+
+transaction = transacted.transaction(transaction_of)
 
 
 @transaction.read_marks
@@ -152,10 +155,39 @@ async def write_mark(changes: Transaction, file: str, mark: bytes) -> None:
 async def insert(changes: Transaction, batch: Batch[Issue], ctx: Import) -> None:
     for record in batch.records:
         await travel()
-        changes.deleted.append(("issues", record.key))
-        changes.inserted = [row for row in changes.inserted if row[1] != record.key]
+        change(changes, "issues", record.key, asdict(record.row) if isinstance(record, Upsert) else None)
+
+
+def change(changes: Transaction, stream: str, key: object, row: Mapping[str, object] | None) -> None:
+    """Replace a row in a transaction; None deletes it."""
+    changes.deleted.append((stream, key))
+    changes.inserted = [one for one in changes.inserted if one[:2] != (stream, key)]
+    if row is not None:
+        changes.inserted.append((stream, key, dict(row)))
+
+
+linked = database_importer("linked")
+linked_transaction = linked.transaction(transaction_of)
+linked_transaction.read_marks(read_marks)
+linked_transaction.write_mark(write_mark)
+
+
+@linked.applies("projects", row=Project, delivery="transaction")
+async def insert_project(changes: Transaction, batch: Batch[Project], ctx: Import) -> None:
+    for record in batch.records:
+        await travel()
+        change(changes, "projects", record.key, asdict(record.row) if isinstance(record, Upsert) else None)
         if isinstance(record, Upsert):
-            changes.inserted.append(("issues", record.key, asdict(record.row)))
+            await ctx.ids.put("projects", record.key, f"project {record.key!r}")
+
+
+@linked.applies("issues", row=Issue, delivery="transaction", after=("projects",))
+async def insert_linked(changes: Transaction, batch: Batch[Issue], ctx: Import) -> None:
+    for record in batch.records:
+        row = None
+        if isinstance(record, Upsert):
+            row = asdict(record.row) | {"project_id": await ctx.ids.need("projects", record.row.project_id)}
+        change(changes, "issues", record.key, row)
 
 
 def documents_importer(name: str) -> Importer:

@@ -47,7 +47,7 @@ PLANTED = {
 }
 """What torture must say of each planted mistake."""
 WITHOUT_FAULTS = {"update_creates", "appends", "keeps_deleted", "keeps_created"}
-SOUND = ("created", "repeated", "keyed", "transacted", "staged", "listed", "paged", "shifting", "fed")
+SOUND = ("created", "repeated", "keyed", "transacted", "linked", "staged", "listed", "paged", "shifting", "fed")
 MOST_SECONDS = 60.0
 SETTINGS = """
 from dataclasses import dataclass

@@ -75,9 +75,9 @@ class Journal:
             for later in calls[at + 1 :]
         )
 
-    def context(self, ctx: Import, stream: str, row: object) -> Import:
-        """Return a context that notes what is looked up in the id map for this row."""
-        values = _values(row)
+    def context(self, ctx: Import, stream: str, *rows: object) -> Import:
+        """Return a context that notes what is looked up in the id map for these rows."""
+        values = [_values(row) for row in rows]
         return replace(ctx, ids=_NotedIds(ctx.ids, self, stream, values))  # type: ignore[type-var]  # it is a dataclass
 
 
@@ -88,7 +88,7 @@ class _NotedIds:
     ids: Any
     journal: Journal
     stream: str
-    values: Mapping[str, object]
+    rows: Sequence[Mapping[str, object]]
 
     async def get(self, kind: str, source: object) -> str | None:
         self._asked(kind, source)
@@ -111,7 +111,7 @@ class _NotedIds:
         return found
 
     def _asked(self, kind: str, source: object) -> None:
-        names = {name for name, value in self.values.items() if value == source}
+        names = {name for row in self.rows for name, value in row.items() if value == source}
         looked_up = self.journal.looked_up
         looked_up[self.stream, kind] = looked_up.get((self.stream, kind), names) & names
 

@@ -135,11 +135,12 @@ def _apply(handler: Handler, journal: Journal) -> Function:
         keys = [record.key for record in batch.records]
         half = Batch(batch.records[: (len(keys) + 1) // 2])
         stream = EventFileId.parse(ctx.file).stream
+        noted = journal.context(ctx, stream, *(upsert.row for upsert in batch.upserts))
         with journal.noted(current.get(), stream, keys):
             return await _call(
                 f"apply {stream} {', '.join(map(repr, keys))}",
-                lambda: function(target, batch, ctx),
-                lambda: function(target, half, ctx),
+                lambda: function(target, batch, noted),
+                lambda: function(target, half, noted),
             )
 
     return _Wrapped(function, call)
@@ -150,8 +151,9 @@ def _stage(handler: Handler, journal: Journal) -> Function:
 
     async def call(target: Any, file: Any, ctx: Any) -> Any:
         stream, keys = EventFileId.parse(ctx.file).stream, [record.key for record in file.records]
+        noted = journal.context(ctx, stream, *(upsert.row for upsert in file.upserts))
         with journal.noted(current.get(), stream, keys):
-            token = await _call(f"stage {file.id}", lambda: function(target, file, ctx))
+            token = await _call(f"stage {file.id}", lambda: function(target, file, noted))
         journal.staged[token] = stream, keys
         return token
 
