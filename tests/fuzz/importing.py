@@ -17,7 +17,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
@@ -80,6 +80,8 @@ async def _import(
     flows = FlowStore(store, clock)
     parts = EngineContext(store, MemoryEventQueue(visibility_seconds=30.0), clock, _Nowhere(), flows, Limits())
     movement = Movement(FLOW, 1, MOMENT, MOMENT)
+    await flows.add(Flow(FlowName(FLOW), "app:source", "app:destination", MOMENT))
+    await flows.create(movement, None)
     outcome = Outcome()
     try:
         with unwrap_exception_group():

@@ -204,7 +204,10 @@ def test_an_order_of_records_that_no_exporter_gives_is_tried(handler: Any, test:
 
 
 @pytest.mark.parametrize("importer", [planted.no_find, planted.lost_records, planted.publish_repeats])
-def test_a_mistake_of_an_importer_is_found_under_faults(importer: Importer, request: pytest.FixtureRequest) -> None:
+def test_a_mistake_of_an_importer_is_found_under_faults(
+    importer: Importer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request.config.option, "torture_seeds", 500)  # the rarest is found at the 149th
     with pytest.raises(pytest.fail.Exception, match=r"again: pipeline torture .*planted\.py:\w+ --seed \d+") as failed:
         importer_suite(importer)().test_it_survives_faults(request)
     assert "planted.py, line " in str(failed.value)

@@ -112,7 +112,8 @@ class UnsettledMovements:
         flow = await self._context.flows.read_flow(name)
         self._origins[name] = flow.origin
         movement = await sync_with_origin(self._context.flows, self._context.clock, flow)
-        if movement is not None and not movement.settled:
+        gives_way = movement is not None and movement.compaction and self._begins_queued and flow.queued is not None
+        if movement is not None and not movement.settled and not gives_way:
             await self._context.flows.outbox.note(last_due(movement))
             return movement
         await self._context.flows.outbox.put(last_due(movement))

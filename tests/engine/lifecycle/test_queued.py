@@ -15,7 +15,7 @@ from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.control.queued import begin_queued, drop_queued, queue_start
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.lifecycle import start_movement
+from pipeline.engine.movements.lifecycle import next_movement, start_movement
 from pipeline.engine.outbox.history import History
 from pipeline.ports.object_store import PutCondition
 from pipeline.testing.simulated.calling import CallingStore
@@ -65,6 +65,23 @@ async def test_without_a_movement_in_work_a_queued_start_begins_at_once() -> Non
     _, begun = await queue(fleet)
     assert begun is not None
     assert (begun.number, (await fleet.flows.read_flow(FLOW)).queued) == (2, None)
+
+
+@on_trio
+async def test_a_queued_start_does_not_wait_for_a_compaction_that_has_died() -> None:
+    fleet = fleet_of()
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        first = await fleet.start()
+        await anyio.sleep(2 * LOAD_SECONDS)
+        await queue_start(fleet.flows, FLOW, NO_CHOICES, "ann@ops")
+        await fleet.settled(first.number)
+        flow = await fleet.flows.read_flow(FLOW)
+        dead = replace(next_movement(fleet.flows, flow, await latest(fleet)), compaction=True)
+        await fleet.flows.create(dead, await latest(fleet))  # before a worker has begun the queued start
+        await anyio.sleep(60)
+        await fleet.settled(dead.number + 1)
+    assert (await fleet.flows.read_movement(FLOW, dead.number)).status is Status.CANCELLED
+    assert (await fleet.flows.read_flow(FLOW)).queued is None
 
 
 @on_trio

@@ -146,7 +146,7 @@ async def _start_and_wait(
         if isinstance(process.result, Movement):
             return await _settled(world, max(process.result.number, before), editing=editing)
         latest = world.model.latest(FLOW)
-        if latest is not None and not latest.settled:  # another one is under way, such as one whose start was queued
+        if latest is not None and not (latest.settled or latest.compaction):  # such as one whose start was queued
             await _settled(world, latest.number, editing=editing)
         await trio.sleep(world.plan.restart_seconds(f"operator {before} {attempt}"))
     world.model.must(False, "a Movement could not be started")
