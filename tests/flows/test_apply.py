@@ -489,14 +489,11 @@ notifications = ["none"]
         "nosuch_option",
         "no_option_either",
         "the pattern matches no stream of the source",
-        "the endpoint 'nobody', which does not exist",
         "depend on each other in a circle",
-        "[flow.two.limits]: event_file_rows",
-        "[flow.two.limits]: event_file_bytes",
-        "[flow.two.limits]: delete_guard_rows",
+        *(f"[flow.two.limits]: {limit}" for limit in ("event_file_rows", "event_file_bytes", "delete_guard_rows")),
         "no stream of the source is in this group",
         "[flow.three]: source is missing",
-        "the endpoint 'none', which does not exist",
+        *(f"the endpoint {name!r}, which does not exist" for name in ("nobody", "none")),
     ):
         assert words in refused.err, words
     assert refused.err.count("source is missing") == 1

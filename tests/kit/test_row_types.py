@@ -341,3 +341,10 @@ def test_a_decimal_key_goes_in_one_form_before_it_comes_in_another() -> None:
     (records,) = reader(type_, type_).read(lines, 3, file)
     assert [(type(value), value.line) for value in records.values] == [(Delete, 5), (Upsert, 3), (Upsert, 4)]
     assert [records.key(at) for at in range(3)] == ['["2.5"]', '["1"]', '["2.50"]']
+
+
+def test_records_of_one_decimal_key_keep_their_order() -> None:
+    type_ = row_type(dict, {"id": Decimal, "name": str}, "here")
+    lines = b'{"upsert":{"id":"2.5","name":"x"}}\n{"delete":{"id":"2.5"}}\n'
+    (records,) = reader(type_, type_).read(lines, 3, EventFileId(1, StreamName("a"), Phase.FULL, 0))
+    assert [type(value) for value in records.values] == [Upsert, Delete]

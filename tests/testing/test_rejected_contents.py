@@ -42,7 +42,7 @@ Refuse = Callable[[Album, Photo], bool]
 
 
 def at_first(times: int) -> Refuse:
-    """Return what refuses to take a photo so many times."""
+    """Return a function that refuses a photo this many times, and takes it after that."""
 
     def refuse(album: Album, photo: Photo) -> bool:
         album.asked[photo.id, photo.name] += 1

@@ -29,14 +29,6 @@ CONTENT_BYTES = 16
 """Bytes of the digest of a record's line: two lines that differ do not share it."""
 
 
-@contextmanager
-def _noted(rejected: dict[int, RejectedError], at: int) -> Iterator[None]:
-    try:
-        yield
-    except RejectedError as error:
-        rejected[at] = error
-
-
 _Single = tuple[int, RecordVersion]
 """The position of a record, and the record."""
 
@@ -175,3 +167,11 @@ class StreamLoad:
         if len(ended) < len(work):  # a task group takes a task that cancels itself for one that has ended
             line = line_of(self._handler.function)
             raise RefusedError(f"{line}: a function of this handler cancelled its own task. It must not.")
+
+
+@contextmanager
+def _noted(rejected: dict[int, RejectedError], at: int) -> Iterator[None]:
+    try:
+        yield
+    except RejectedError as error:
+        rejected[at] = error

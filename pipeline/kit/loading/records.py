@@ -131,10 +131,21 @@ class RecordReader:
         refuse_wide_integers(array, what)
         lines = text.split(b"\n")
         values = [self._read_line(line, number, what) for number, line in enumerate(lines, first_line)]
-        if self._has_decimal_key:  # 2.5 and 2.50 are two keys of a database, and one of an app: the one goes first
-            order = sorted(range(len(values)), key=lambda at: not isinstance(values[at], Delete))
-            values, lines = [values[at] for at in order], [lines[at] for at in order]
-        return Records(values, lines, file, self._key)
+        records = Records(values, lines, file, self._key)
+        return self._deletes_first(records) if self._has_decimal_key else records
+
+    def _deletes_first(self, records: Records) -> Records:
+        """Return records of a stream with a decimal in its key, the deletes first.
+
+        2.5 and 2.50 are two keys of a database, and one of an app: the one goes before the other comes. Where a key comes
+        twice, the order of its records counts, and nothing is moved.
+        """
+        places = range(len(records.values))
+        if len({records.key(at) for at in places}) < len(places):
+            return records
+        order = sorted(places, key=lambda at: not isinstance(records.values[at], Delete))
+        values, lines = [records.values[at] for at in order], [records.lines[at] for at in order]
+        return Records(values, lines, records.files, self._key)
 
     def read_lines(self, lines: Sequence[tuple[EventFileId, int, bytes]]) -> Records:
         """Return the records on single lines of several Event Files, each with its number."""

@@ -23,7 +23,7 @@ PARENT = ("CREATE TABLE p (id INTEGER PRIMARY KEY, n INT UNIQUE)", "INSERT INTO 
 PLAIN = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT)"
 
 
-def anew(declaration: str) -> tuple[str, ...]:
+def redeclared(declaration: str) -> tuple[str, ...]:
     """Return the statements that give `t` another declaration."""
     return ("ALTER TABLE t RENAME TO f", declaration, "INSERT INTO t SELECT * FROM f", "DROP TABLE f")
 
@@ -54,19 +54,19 @@ CASES: dict[str, tuple[Sequence[str], Sequence[str], list[str], list[str]]] = {
     ),
     "unique constraint": (
         ("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT UNIQUE, b INT)",),
-        (*anew(PLAIN), "INSERT INTO t VALUES (2, 1, 1)"),
+        (*redeclared(PLAIN), "INSERT INTO t VALUES (2, 1, 1)"),
         [],
         [],
     ),
     "foreign key": (
         (*PARENT, "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT REFERENCES p, b INT)"),
-        (*anew(PLAIN), "INSERT INTO t VALUES (2, 9, 1)"),
+        (*redeclared(PLAIN), "INSERT INTO t VALUES (2, 9, 1)"),
         [],
         [],
     ),
     "action of a foreign key": (
         (*PARENT, "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT REFERENCES p, b INT)"),
-        anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT REFERENCES p ON DELETE CASCADE, b INT)"),
+        redeclared("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT REFERENCES p ON DELETE CASCADE, b INT)"),
         ["t_a_fkey"],
         [],
     ),
@@ -102,7 +102,7 @@ async def test_a_unique_constraint_goes_with_foreign_keys_to_it_and_an_index_of_
     databases.run(
         source, "DROP TABLE c", "CREATE TABLE c (id INTEGER PRIMARY KEY, a INT)", "INSERT INTO c VALUES (1, 1)"
     )
-    databases.run(source, *anew(PLAIN), "INSERT INTO t VALUES (2, 1, 1)")
+    databases.run(source, *redeclared(PLAIN), "INSERT INTO t VALUES (2, 1, 1)")
     await succeed(movements)
     assert place.rows(CONSTRAINTS) == []
     assert place.rows(INDEXES) == [("own",)]
@@ -116,7 +116,7 @@ async def test_a_column_whose_texts_are_not_of_its_new_type_keeps_them(
     databases.run(source, "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2)")
     movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
     await succeed(movements)
-    databases.run(source, *anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER)"))
+    databases.run(source, *redeclared("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER)"))
     databases.run(source, "INSERT INTO t VALUES (3, 7, 3)")
     for swap in ((), ("ALTER TABLE t RENAME a TO c", "ALTER TABLE t RENAME b TO a", "ALTER TABLE t RENAME c TO b")):
         databases.run(source, *swap)
