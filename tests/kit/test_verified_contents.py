@@ -57,6 +57,7 @@ EQUAL = {
     "a path": "Binary(path)",
     "a function": "Binary(read(path))",
     "a version of the app": 'Binary(path, version="v1")',
+    "a version that looks like an id": 'Binary(path, version="0" * 64)',
     "the name": f"Binary(path, name={NAMES})",
     "the name and the type": f"Binary(path, name={NAMES}, media_type='image/png' if number == 1 else None)",
     "a name that the source has not": f"Binary(path, name={NAMES} or 'untitled')",

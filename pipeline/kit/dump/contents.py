@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import anyio
 from blake3 import blake3
@@ -17,15 +18,15 @@ _PIECE_BYTES = 1 << 20
 
 
 async def content_text(binary: Binary) -> str:
-    """Return the id of a content, with its name and media type. It is read, unless its `version` is the id."""
+    """Return the id of a content, with its name and media type. It is read, unless it is one that a handler was given."""
     return str(Content(await _id(binary), binary.name, binary.media_type))
 
 
 async def _id(binary: Binary) -> BinaryId:
-    try:
-        return parse_binary_id(binary.version or "")
-    except ValueError:  # the app has versions of its own
-        hasher = blake3()
+    if binary.open == b"" and binary.version:  # what a handler is given has no bytes, and its id as the version
+        with suppress(ValueError):  # the app has versions of its own
+            return parse_binary_id(binary.version)
+    hasher = blake3()
     if isinstance(binary.open, bytes):
         hasher.update(binary.open)
     elif isinstance(binary.open, str | os.PathLike):
