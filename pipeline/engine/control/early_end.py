@@ -27,7 +27,7 @@ from pipeline.ports.destination import Destination, DestinationSession, Fencing,
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """What the destination had imported when it was asked to fence. `holds` is False if it cannot fence; None: not asked."""
+    """What came of a fence: whether it `holds`, and what was imported before it. `marks` are None if that is not known."""
 
     holds: bool
     marks: Marks | None = None
@@ -76,7 +76,7 @@ class EarlyEnd:
     """Ends Movements early. Without `fence`, only those of which nothing is in hand.
 
     An error of the fence passes, and the Movement goes on: it is tried again later. Once the grace of the Flow is over, a
-    Movement that is to stop or whose time is up ends without.
+    Movement that is to stop or whose time is up ends without a fence.
     """
 
     def __init__(self, flows: FlowStore, limits: Limits, fence: Fence | None = None) -> None:
