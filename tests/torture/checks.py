@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId
 from pipeline.domain.movement import Movement, Status
+from pipeline.domain.planning.compaction import applicable
+from pipeline.ports.destination import Mark
 from tests.torture.flows import FlowView
 from tests.torture.place import Place, State, difference
 from tests.torture.workers import Workers
 
 KNOWN_KEYS = re.compile(
     r"flows/[^/]+/("
-    r"flow\.json|clock"
+    r"(flow|maintenance)\.json|clock"
     r"|history/\d{10}\.jsonl\.zst|outbox/(\d{10}|day-[\d-]{10})/[a-z.]+\.[0-9a-f]+\.json"
     r"|movements/\d+/(movement\.json|groups/[^/]+/files\.\d+(\.\d+)?\.jsonl|(progress|failures|errors)/[^/]+\.json)"
     r"|movements/\d+/parts/[^/]+/[0-9a-f]+"
@@ -47,20 +51,29 @@ def movement_adds_up(flow: FlowView, movement: Movement, workers: Workers) -> No
 
 
 def _marks(flow: FlowView, movement: Movement) -> Iterator[str]:
-    entries = {entry.id: entry for entry in flow.listed(movement)}
-    marks = flow.marks()
-    for file in entries.keys() ^ marks.keys():
-        yield f"{file} is {'listed but not marked' if file in entries else 'marked but not listed'}"
-    for file in entries.keys() & marks.keys():
-        entry, mark = entries[file], marks[file]
-        if (mark.upserts, mark.deletes, mark.rejected) != (entry.upserts, entry.deletes, 0):
-            yield f"{file} is listed as {entry} but marked as {mark}"
+    listed, marks = flow.listed(movement), flow.marks()
+    yield from unlike(listed, marks)
     here = [mark for file, mark in marks.items() if mark.movement == movement.number]
     totals = movement.totals
     counted = (totals.files_imported, totals.upserts, totals.deletes)
     marked = (len(here), sum(mark.upserts for mark in here), sum(mark.deletes for mark in here))
     if counted != marked:
         yield f"files, upserts and deletes are reported as {counted} but marked as {marked}"
+
+
+def unlike(listed: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]) -> Iterator[str]:
+    """Return how marks differ from a File List. The marks of files that a compaction has replaced stay."""
+    entries = {entry.id: entry for entry in applicable(listed, marks)}
+    compacted = {entry.id.stream: entry.id.movement for entry in listed if entry.replaces}
+    for file in entries.keys() - marks.keys():
+        yield f"{file} is listed but not marked"
+    for file in marks.keys() - entries.keys():
+        if file.movement >= compacted.get(file.stream, 0):
+            yield f"{file} is marked but not listed"
+    for file in marks.keys() & {entry.id for entry in listed}:
+        entry, mark = entries[file], marks[file]
+        if (mark.upserts, mark.deletes, mark.rejected) != (entry.upserts, entry.deletes, 0):
+            yield f"{file} is listed as {entry} but marked as {mark}"
 
 
 def _twice(flow: FlowView, workers: Workers) -> Iterator[str]:

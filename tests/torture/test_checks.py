@@ -12,8 +12,11 @@ from subprocess import Popen
 import orjson
 import pytest
 
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import EventFileId, Label, ObjectKey
+from pipeline.ports.destination import Mark
 from tests.fleet.fleet import Fleet
-from tests.torture.checks import KNOWN_KEYS, BrokenError, all_equal
+from tests.torture.checks import KNOWN_KEYS, BrokenError, all_equal, unlike
 from tests.torture.databases import Database, SqliteEngine
 from tests.torture.place import Place, difference
 from tests.torture.run_log import RunLog
@@ -64,6 +67,34 @@ def test_keys_are_those_that_are_documented() -> None:
     assert KNOWN_KEYS.fullmatch("flows/crm/movements/1/groups/t0/files.1.jsonl")
     assert KNOWN_KEYS.fullmatch("flows/crm/movements/1/groups/t0/files.1.32.jsonl")
     assert not KNOWN_KEYS.fullmatch("flows/crm/events/1/t0/full/0.jsonl.zst.tmp")
+
+
+def entry(file: str, *replaces: str) -> FileEntry:
+    replaced = tuple(map(EventFileId.parse, replaces))
+    return FileEntry(EventFileId.parse(file), Label("t0"), ObjectKey(file), Encoding.ZSTD, 9, "", 2, 1, replaced)
+
+
+def marks(*files: str) -> dict[EventFileId, Mark]:
+    return {EventFileId.parse(file): Mark(2, 1) for file in files}
+
+
+OLD, LAST, COMPACTED, NEW = "1/t0/full/0", "2/t0/incremental/0", "3/t0/full/0", "4/t0/incremental/0"
+
+
+def test_a_file_is_both_listed_and_marked_with_its_counts() -> None:
+    assert not [*unlike([entry(OLD), entry(LAST)], marks(OLD, LAST))]
+    assert [*unlike([entry(OLD), entry(LAST)], marks(OLD))] == [f"{LAST} is listed but not marked"]
+    assert [*unlike([entry(OLD)], marks(OLD, LAST))] == [f"{LAST} is marked but not listed"]
+    assert [*unlike([entry(OLD)], {EventFileId.parse(OLD): Mark(2, 0)})]
+
+
+def test_marks_of_files_that_a_compaction_has_replaced_stay() -> None:
+    listed = [entry(COMPACTED, LAST), entry(NEW)]
+    assert not [*unlike(listed, marks(OLD, LAST, NEW))]
+    assert not [*unlike(listed, marks(OLD, COMPACTED, NEW))]
+    assert [*unlike(listed, marks(OLD, NEW))] == [f"{COMPACTED} is listed but not marked"]
+    later = "4/t0/incremental/1"
+    assert [*unlike(listed, marks(OLD, LAST, NEW, later))] == [f"{later} is marked but not listed"]
 
 
 @contextmanager
