@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from pipeline.assembly.apps.ends import Role, UploadsKept, is_app, is_plugin, with_accepted, with_store
+from pipeline.assembly.apps.python_connector import plugins
 from pipeline.assembly.place_checks import ensure_movable, exclusions
 from pipeline.assembly.places.options import (
     PluginSettings,
@@ -17,15 +19,6 @@ from pipeline.assembly.places.options import (
     check_destination_options,
     stored_place,
     with_source_options,
-)
-from pipeline.assembly.plugin_connector import (
-    Role,
-    UploadsKept,
-    is_app,
-    is_plugin,
-    plugins,
-    with_accepted,
-    with_store,
 )
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
@@ -62,10 +55,10 @@ End = TypeVar("End", Source, Destination)
 
 register_connectors(
     {
-        SCHEME: "pipeline.assembly.plugin_connector:PYTHON",
-        "sam": "pipeline.assembly.sam_connector:SAM",
-        "app": "pipeline.assembly.app_connector:APP",
-        **dict.fromkeys(("https", "http"), "pipeline.assembly.app_connector:SERVICE"),
+        SCHEME: "pipeline.assembly.apps.python_connector:PYTHON",
+        "sam": "pipeline.assembly.apps.sam_connector:SAM",
+        "app": "pipeline.assembly.apps.remote_connector:APP",
+        **dict.fromkeys(("https", "http"), "pipeline.assembly.apps.remote_connector:SERVICE"),
     }
 )
 

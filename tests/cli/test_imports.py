@@ -20,7 +20,11 @@ from tests.cli.app import make_database, process_environment
 
 OF_OTHERS = {
     *("aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3", "httpx", "starlette", "prometheus_client"),
-    *("pipeline.assembly.sam_connector", "pipeline.assembly.app_connector", "pipeline.domain.notifications.endpoint"),
+    *(
+        "pipeline.assembly.apps.sam_connector",
+        "pipeline.assembly.apps.remote_connector",
+        "pipeline.domain.notifications.endpoint",
+    ),
 }
 """What only other places and other backends need."""
 UNUSED = {"rich", "structlog", "tomllib", "importlib.metadata", "aiofiles", "sysconfig"}
@@ -101,7 +105,7 @@ def test_a_place_loads_the_connector_of_its_scheme_alone() -> None:
         "assert parse_location('sam').scheme == 'sqlite'\n"
         "for scheme in {0!r}: assert scheme in find_connector(scheme).schemes"
     )
-    sam, app = "pipeline.assembly.sam_connector", "pipeline.assembly.app_connector"
+    sam, app = "pipeline.assembly.apps.sam_connector", "pipeline.assembly.apps.remote_connector"
     for schemes, loaded in {
         ("file",): set(),
         ("sam",): {sam},

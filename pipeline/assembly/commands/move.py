@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.assembly.apps.ends import with_accepted, with_store
 from pipeline.assembly.commands.checks.quick import ensure_checked, find_flow, local_paths
 from pipeline.assembly.commands.flows import ensure_two_places, pair_to_move
 from pipeline.assembly.commands.maintenance.by_itself import maintain
 from pipeline.assembly.connectors import Pair, PathText
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.places.options import PluginSettings
-from pipeline.assembly.plugin_connector import with_accepted, with_store
 from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement

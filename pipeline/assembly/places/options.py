@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, quote, urlencode
 
-from pipeline.assembly.plugin_connector import Role, is_plugin, plugins
+from pipeline.assembly.apps.ends import Role, is_plugin
+from pipeline.assembly.apps.python_connector import plugins
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import connector_with_settings, find_connector
 from pipeline.domain.errors import ConfigurationError

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.assembly.apps.ends import is_plugin
+from pipeline.assembly.apps.python_connector import plugins
 from pipeline.assembly.commands.declared.table import flat, flow_table
 from pipeline.assembly.commands.flows import ensure_two_places
 from pipeline.assembly.connectors import Pair, flow_source, read_pair
 from pipeline.assembly.places.options import PluginSettings
-from pipeline.assembly.plugin_connector import is_plugin, plugins
 from pipeline.assembly.runtime import Runtime
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import connector_with_settings

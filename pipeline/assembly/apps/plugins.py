@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.assembly.plugin_connector import Role, is_plugin
+from pipeline.assembly.apps.ends import Role, is_plugin
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import ReadOptions
 from pipeline.domain.errors import ConfigurationError

@@ -1,17 +1,14 @@
-"""The connector of authors' plug-ins, which have URLs with the scheme `python`. It loads the kit when one is used."""
+"""What the two ends of a Flow may be, besides places that a built-in connector reads: plug-ins, and apps over HTTP."""
 
 from __future__ import annotations
 
-import importlib
 from enum import Enum
-from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from pipeline.connectors.locations import Location
-from pipeline.connectors.registry import Connector
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
 from pipeline.kit.configuration.names import SettingNames
-from pipeline.kit.places.parsing import parse_reference
 from pipeline.kit.places.reference import SCHEME
 from pipeline.ports.checks import AppChecks
 from pipeline.ports.destination import Destination
@@ -69,24 +66,3 @@ def is_plugin(end: object) -> TypeGuard[Location]:
 def is_app(end: object) -> bool:
     """Whether this is the place of an app, in Python or over HTTP: it has no files, and is not read as a database."""
     return isinstance(end, Location) and end.scheme in (SCHEME, *REMOTE_SCHEMES)
-
-
-def plugins() -> Any:
-    """Return the module that knows the kit."""
-    return importlib.import_module("pipeline.assembly.plugins")
-
-
-def _read(url: str) -> Location:
-    reference = parse_reference(url)
-    assert reference is not None  # the URL has the scheme
-    return Location(SCHEME, url, written=url, short_name=reference.name or reference.where)
-
-
-PYTHON = Connector(
-    name="Exporter or Importer in Python",
-    schemes=(SCHEME,),
-    is_database=True,
-    read=_read,
-    source=lambda location, options: plugins().make_source(location, options),
-    destination=lambda location: plugins().make_destination(location),
-)
