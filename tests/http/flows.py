@@ -26,18 +26,18 @@ from tests.http.conftest import Server, run_server
 
 APPS = Path(__file__).parent / "apps"
 NODE = shutil.which("node")
-FAST: dict[str, Any] = {"progress_seconds": 0.2, "sweep_seconds": 1.0, "event_file_rows": 100}
+FAST: dict[str, Any] = {"progress_seconds": 0.2, "sweep_seconds": 1.0}
 
 
 @asynccontextmanager
 async def working(
-    directory: Path, source: str, destination: str, **options: Any
+    directory: Path, source: str, destination: str, *, event_file_rows: int = 100, **options: Any
 ) -> AsyncIterator[tuple[Server, Settings]]:
     """Run a server with these options, and a worker beside it, for the Flow `crm`.
 
     Names without a scheme are files in the directory.
     """
-    settings = Settings(home=directory / "home", **FAST)
+    settings = Settings(home=directory / "home", event_file_rows=event_file_rows, **FAST)
     stop = anyio.Event()
     places = [place if "://" in place else directory / place for place in (source, destination)]
     async with run_server(directory, **options) as server:

@@ -77,10 +77,19 @@ async def test_a_refused_record_is_named_until_a_later_one_of_its_key_is_accepte
         assert (await settled(settings, number)).status is Status.SUCCESS
 
 
+async def test_an_app_imports_more_event_files_than_a_page_of_the_list_has(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=210)
+    async with working(tmp_path, "app.db", "app://cloud", event_file_rows=2) as (server, settings):
+        number = await begin(settings)
+        await run_app(server, "importer.py", "cloud.db")
+        assert (await settled(settings, number)).totals.files_imported == 106
+        assert rows(tmp_path / "cloud.db", "person") == rows(tmp_path / "app.db", "person")
+
+
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 async def test_an_app_in_another_language_imports_too(tmp_path: Path) -> None:
     create_app(tmp_path / "app.db", rows=250)
-    async with working(tmp_path, "app.db", "app://cloud") as (server, settings):
+    async with working(tmp_path, "app.db", "app://cloud", event_file_rows=2) as (server, settings):
         for statement in ("SELECT 1", "DELETE FROM person WHERE id % 2 = 0"):
             change(tmp_path / "app.db", statement)
             number = await begin(settings)

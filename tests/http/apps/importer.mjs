@@ -15,6 +15,14 @@ async function call(where, body) {
   return answer.json();
 }
 
+async function* filesOf(group) {
+  for (let after = ""; after !== null; ) {
+    const page = await call(`${group}/files${after && `?after=${encodeURIComponent(after)}`}`);
+    yield* page.items;
+    after = page.next;
+  }
+}
+
 async function load(url) {
   const answer = await fetch(`${server}${url}&encoding=plain`);
   if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
@@ -33,8 +41,8 @@ async function load(url) {
 let state = await call("");
 while (!state.settled) {
   for (const group of state.groups) {
-    const files = await call(`/${state.movement}/groups/${encodeURIComponent(group.label)}/files?limit=1000`);
-    for (const file of files.items.filter((one) => !one.imported)) {
+    for await (const file of filesOf(`/${state.movement}/groups/${encodeURIComponent(group.label)}`)) {
+      if (file.imported) continue;
       await load(file.url);
       await call(`/${state.movement}/status`, { files: [{ file: file.file, status: "imported" }] });
     }

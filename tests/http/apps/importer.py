@@ -10,7 +10,9 @@ import os
 import sqlite3
 import sys
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 
 class Api:
@@ -27,6 +29,14 @@ class Api:
         request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
+
+    def files(self, group: str) -> Iterator[Any]:
+        """Yield the Event Files of a group, which come in pages."""
+        after = ""
+        while after is not None:
+            page = self.call(f"{group}/files{after and '?after='}{quote(after)}")
+            yield from page["items"]
+            after = page["next"]
 
     def lines(self, url: str) -> list[Any]:
         """Return the lines of an Event File: its header, and its records."""
@@ -63,7 +73,7 @@ def main(server: str, flow: str, path: str) -> None:
     while not (state := api.call(f"?wait=5&seen={seen}"))["settled"]:
         seen = state["version"]
         for group in state["groups"]:
-            for file in api.call(f"/{state['movement']}/groups/{group['label']}/files?limit=1000")["items"]:
+            for file in api.files(f"/{state['movement']}/groups/{quote(group['label'])}"):
                 if not file["imported"]:
                     header, *records = api.lines(file["url"])
                     report = {"file": file["file"], "status": "imported", "refused": load(db, header, records)}
