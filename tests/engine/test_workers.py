@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
+import anyio.abc
 import pytest
 
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, Status
+from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import claim_movement
 from pipeline.engine.movements.work_errors import read_errors
+from pipeline.engine.workers.movement_pool import MovementPool
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.source import Source
 from pipeline.testing.simulated.calls import Faults
@@ -35,6 +38,29 @@ async def test_a_started_movement_is_exported_imported_and_settled() -> None:
         assert (third.status, third.totals.files_exported, third.totals.files_skipped) == (Status.SUCCESS, 0, 3)
     assert fleet.destination.tables == fleet.tables
     assert set(fleet.destination.loads.values()) == {1}
+
+
+@on_trio
+async def test_a_worker_that_is_cancelled_opens_no_destination_any_more() -> None:
+    fleet, ended, used = Fleet({}), anyio.Event(), list[bool]()
+    movement = await fleet.start()
+    context = EngineContext(fleet.store, fleet.queue, fleet.clock, fleet.reporter, fleet.flows, fleet.limits)
+    pool = MovementPool(context, lambda flow: fleet.destination, "one", lambda: False)
+
+    async def run(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        try:
+            await pool.run(task_status=task_status)
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group:
+        await group.start(run)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await ended.wait()
+        async with pool.use(movement):
+            used.append(True)
+    assert not used
 
 
 @on_trio

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from pipeline.domain.errors import DefectError, PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
@@ -72,6 +73,7 @@ class MovementPool:
         """
         if self._group is None:
             raise DefectError("the pool of Movements is not running")
+        await anyio.lowlevel.checkpoint_if_cancelled()  # the task group may have ended with this task's cancellation
         key = (movement.flow, movement.number)
         opened = self._opened.get(key)
         if opened is None:
