@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -10,15 +12,19 @@ import pytest
 
 from pipeline.assembly.commands.move import move
 from pipeline.codec.documents.flow import encode_movement
+from pipeline.codec.documents.progress import Progress, encode_progress
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain import object_keys
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.movement import Totals
+from pipeline.domain.progress.model import TimeLeft
 from pipeline.http.kept import listings
 from pipeline.ports.object_store import PutCondition
 from pipeline.settings import Settings
 from tests.http.conftest import START_TOKEN, Server, create_app
 from tests.http.flows import change
 from tests.http.test_pages import log_in
+from tests.http.test_pages import read as read_page
 
 
 async def read(server: Server, path: str) -> Any:
@@ -73,14 +79,50 @@ async def test_the_records_of_a_movement_of_an_earlier_release_are_counted_in_it
     flows, [flow] = server.site.runtime.flows, await server.site.runtime.flows.list_flows()
     stored = await flows.read_movement(flow.name, 1)
     counts = {label: replace(one, records=None, bytes=None) for label, one in stored.counts.items()}
-    key = object_keys.movement_key(flow.name, 1)
-    document = orjson.loads((await server.site.runtime.store.get(key)).data)
-    await server.site.runtime.store.put(key, encode_movement(replace(stored, counts=counts)), PutCondition.NONE)
+    document = orjson.loads((await server.site.runtime.store.get(object_keys.movement_key(flow.name, 1))).data)
+    await alter(server, counts=counts)
     groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
     assert {one["label"]: (one["records"], one["bytes"]) for one in groups} == {
         label: (one["records"], one["bytes"]) for label, one in document["counts"].items()
     }
     assert [one["records"] for one in groups] == [5, 1]
+
+
+async def test_records_that_wait_for_another_one_are_counted_apart(server: Server) -> None:
+    assert (await read(server, "/flows/crm"))["latest"]["records"]["waiting"] == 0
+    pages = ("/flows/crm", "/flows/crm/movements/1")
+    async with await log_in(server, START_TOKEN) as client:
+        for path in pages:
+            assert not re.search("wait for the id|>Waiting<", await read_page(client, path))
+        await alter(server, totals=Totals(rejected=3, waiting=2))
+        assert (await read(server, "/flows/crm/movements/1"))["records"] == {
+            "upserts": 0,
+            "deletes": 0,
+            "rejected": 3,
+            "waiting": 2,
+        }
+        flow, movement = [await read_page(client, path) for path in pages]
+    assert "3 rejected, of which 2 wait for the id of another record" in movement
+    assert ">Waiting</th>" in flow
+    assert '<td class="number">3</td><td class="number">2</td>' in flow
+
+
+async def test_how_far_a_movement_is_is_said_while_it_is_under_way(server: Server) -> None:
+    assert (await read(server, "/flows/crm"))["latest"]["progress"] is None
+    await alter(server, outcome=None)
+    now = datetime.now(UTC)
+    sign = Progress("here", now, now, holding=[Label("pet")], working=True, percent=99, left=TimeLeft(8.0, 12.04))
+    key = f"{object_keys.progress_prefix(FlowName('crm'), 1)}here.json"
+    await server.site.runtime.store.put(ObjectKey(key), encode_progress(sign), PutCondition.ABSENT)
+    found = (await read(server, "/flows/crm/movements?limit=1"))["items"][0]["progress"]
+    assert (found["percent"], found["seconds_left"]) == (99, {"low": 8.0, "high": 12.0})
+
+
+async def alter(server: Server, **values: Any) -> None:
+    """Store the Movement of the Flow `crm` with other values."""
+    movement = await server.site.runtime.flows.read_movement(FlowName("crm"), 1)
+    key = object_keys.movement_key(FlowName("crm"), 1)
+    await server.site.runtime.store.put(key, encode_movement(replace(movement, **values)), PutCondition.NONE)
 
 
 async def test_what_a_destination_that_was_replaced_lacks_is_counted(server: Server) -> None:

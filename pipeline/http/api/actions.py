@@ -60,4 +60,4 @@ async def do(
 async def _do(site: Site, who: Identity, flow: FlowName, verb: DoableVerb, wanted: ActionRequest) -> MovementModel:
     asked = Asked(wanted.reason, wanted.groups, wanted.until)
     number = await act(site, who, flow, Verb(verb), asked)
-    return await movement_model(site, flow, number)
+    return await movement_model(site, await site.runtime.flows.read_movement(flow, number))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 from fastapi import APIRouter, Request
 
-from pipeline.assembly.commands.status import read_state
+from pipeline.assembly.commands.status import progress_with, state_with
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
 from pipeline.http.access import Viewer
 from pipeline.http.api.models import FlowModel, MovementModel, Page
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of
@@ -47,10 +48,12 @@ async def _read_all(site: Site, names: list[FlowName]) -> list[FlowModel]:
 
 async def _read(site: Site, name: FlowName) -> FlowModel:
     flow = await site.runtime.flows.read_flow(name)
-    return FlowModel.of(flow, await movement_model(site, name, flow.movements) if flow.movements else None)
+    latest = await site.runtime.flows.read_movement(name, flow.movements) if flow.movements else None
+    return FlowModel.of(flow, None if latest is None else await movement_model(site, latest))
 
 
-async def movement_model(site: Site, name: FlowName, number: int) -> MovementModel:
+async def movement_model(site: Site, movement: Movement) -> MovementModel:
     """Return the document of a Movement as it is now."""
-    movement = await site.runtime.flows.read_movement(name, number)
-    return MovementModel.of(movement, await read_state(site.runtime, movement))
+    signs = () if movement.settled else await site.runtime.flows.read_signs(movement.flow, movement.number)
+    state, shown = state_with(site.runtime, movement, signs), progress_with(site.runtime, movement, signs)
+    return MovementModel.of(movement, state, shown)

@@ -13,6 +13,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.lifecycle.wish import Wish
 from pipeline.domain.movement import Flow, Movement, QueuedStart
+from pipeline.domain.progress.shown import ShownProgress
 
 Item = TypeVar("Item")
 
@@ -88,8 +89,34 @@ class WishModel(BaseModel):
         return cls(want=wish.want.value, who=wish.who, when=wish.when, why=wish.why, until=wish.until)
 
 
+class ProgressModel(BaseModel):
+    """How far a Movement under way is. `seconds_left` is a range, `low` to `high`, and null while it cannot be known."""
+
+    percent: int
+    seconds_left: dict[str, float] | None
+    stalled_seconds: float
+    paused: bool
+    paused_groups: list[str]
+
+    @classmethod
+    def of(cls, shown: ShownProgress) -> ProgressModel:
+        """Return the document of how far a Movement is."""
+        left = shown.left
+        return cls(
+            percent=shown.percent,
+            seconds_left=None if left is None else {"low": round(left.low, 1), "high": round(left.high, 1)},
+            stalled_seconds=shown.stalled_seconds,
+            paused=shown.paused,
+            paused_groups=list(shown.paused_groups),
+        )
+
+
 class MovementModel(BaseModel):
-    """A Movement, with its totals. `original_movement` is the Movement of which this is a re-run."""
+    """A Movement, with its totals. `original_movement` is the Movement of which this is a re-run.
+
+    Of the `rejected` records, those `waiting` need the id of another record. `progress` is null when
+    no process says how far it is.
+    """
 
     flow: str
     movement: int
@@ -110,10 +137,11 @@ class MovementModel(BaseModel):
     bytes: dict[str, int]
     seconds: float
     problems: list[str]
+    progress: ProgressModel | None = None
 
     @classmethod
-    def of(cls, movement: Movement, state: State) -> MovementModel:
-        """Return the document of a Movement in its state."""
+    def of(cls, movement: Movement, state: State, shown: ShownProgress | None) -> MovementModel:
+        """Return the document of a Movement in its state, which is so far."""
         totals = movement.totals
         return cls(
             flow=movement.flow,
@@ -135,7 +163,12 @@ class MovementModel(BaseModel):
                 "skipped": totals.files_skipped,
                 "failed": totals.files_failed,
             },
-            records={"upserts": totals.upserts, "deletes": totals.deletes, "rejected": totals.rejected},
+            records={
+                "upserts": totals.upserts,
+                "deletes": totals.deletes,
+                "rejected": totals.rejected,
+                "waiting": totals.waiting,
+            },
             binary_files={
                 "stored": totals.binaries_stored,
                 "reused": totals.binaries_reused,
@@ -145,6 +178,7 @@ class MovementModel(BaseModel):
             bytes={"read": totals.bytes_read, "stored": totals.bytes_stored},
             seconds=totals.seconds,
             problems=list(movement.problems),
+            progress=None if shown is None else ProgressModel.of(shown),
         )
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pipeline.assembly.commands.status import read_state
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
@@ -49,7 +48,7 @@ async def list_movements(
     while number >= last and len(items) < limit:
         movement = await flows.read_movement(flow, number)
         if status in (None, movement.status):
-            items.append(MovementModel.of(movement, await read_state(site_of(request).runtime, movement)))
+            items.append(await movement_model(site_of(request), movement))
         number -= 1
     return Page(items=items, next=str(number + 1) if number >= oldest else None)
 
@@ -57,8 +56,9 @@ async def list_movements(
 @router.get("/movements/{number}")
 async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int) -> MovementModel:
     """Return a Movement."""
-    await site_of(request).runtime.flows.read_flow(flow)
-    return await movement_model(site_of(request), flow, number)
+    flows = site_of(request).runtime.flows
+    await flows.read_flow(flow)
+    return await movement_model(site_of(request), await flows.read_movement(flow, number))
 
 
 @router.get("/movements/{number}/groups")

@@ -75,6 +75,7 @@ class MovementView:
     upserts: int
     deletes: int
     rejected: int
+    waiting: int
     files_imported: int
     files_skipped: int
     files_failed: int
@@ -96,6 +97,7 @@ class MovementView:
             totals.upserts,
             totals.deletes,
             totals.rejected,
+            totals.waiting,
             totals.files_imported,
             totals.files_skipped,
             totals.files_failed,
