@@ -1,4 +1,4 @@
-"""Loads of an earlier and a later Movement at the same time."""
+"""Loads at the same time: of one Movement, and of an earlier and a later one."""
 
 from __future__ import annotations
 
@@ -75,3 +75,15 @@ async def test_a_later_movement_waits_for_a_running_load_of_an_earlier_one(place
         go_on.set()
     assert [type(outcome) for outcome in outcomes] == [Loaded, Loaded]
     assert place.rows("SELECT id, text FROM item") == [(1, "new")]
+
+
+async def test_files_of_one_movement_are_loaded_into_one_table_at_the_same_time(place: Place) -> None:
+    at_work, go_on = anyio.Event(), anyio.Event()
+    async with PostgresDestination(place.uri).open(FLOW) as session, anyio.create_task_group() as group:
+        group.start_soon(lambda: session.load(slow(at_work, go_on), after=()))
+        await at_work.wait()
+        with anyio.fail_after(10):
+            await session.load(file(ITEM, [upsert(id=2, text="beside")], chunk=1, movement=2), after=())
+        assert place.rows("SELECT id, text FROM item") == [(2, "beside")]
+        go_on.set()
+    assert place.rows("SELECT id, text FROM item ORDER BY id") == [(1, "old"), (2, "beside")]

@@ -128,18 +128,18 @@ class ImportLedger:
 
     def advance_movement(self, stream: StreamName, movement: int) -> None:
         """Record that a Movement has reached a stream. Waits for loads of earlier ones to end; not in a transaction."""
+        # ON CONFLICT locks the row even if it updates nothing, and so waits for loads of the same Movement.
         self._connection.execute(
-            "INSERT INTO _pipeline.latest AS known VALUES (%s, %s, %s) "
-            "ON CONFLICT (flow, stream) DO UPDATE SET movement = excluded.movement "
-            "WHERE known.movement < excluded.movement",
-            (self._flow, stream, movement),
+            "INSERT INTO _pipeline.latest SELECT %(flow)s, %(stream)s, %(new)s WHERE NOT EXISTS (SELECT FROM "
+            "_pipeline.latest WHERE flow = %(flow)s AND stream = %(stream)s AND movement >= %(new)s) ON CONFLICT "
+            "(flow, stream) DO UPDATE SET movement = greatest(latest.movement, excluded.movement)",
+            {"flow": self._flow, "stream": stream, "new": movement},
         )
 
     def latest_movement(self, stream: StreamName) -> int:
         """Return the latest Movement that has reached the stream; none does until the end of the transaction."""
-        row = self._connection.execute(
-            "SELECT movement FROM _pipeline.latest WHERE flow = %s AND stream = %s FOR SHARE", (self._flow, stream)
-        ).fetchone()
+        query = "SELECT movement FROM _pipeline.latest WHERE flow = %s AND stream = %s FOR SHARE"
+        row = self._connection.execute(query, (self._flow, stream)).fetchone()
         return 0 if row is None else int(row[0])
 
     def fenced(self) -> int:
