@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Container, Mapping,
 from dataclasses import replace
 from itertools import chain
 
-from pipeline.domain.errors import LeaseLostError
+from pipeline.domain.errors import LeaseLostError, PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
@@ -20,7 +20,8 @@ from pipeline.domain.rejections import rejection_problem, shortened
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
 from pipeline.engine.storage.binaries import open_contents
-from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
+from pipeline.log_events import log
+from pipeline.ports.destination import DestinationSession, Fencing, Mark, Rejection, SchemaKeeper, Violation
 from pipeline.ports.reporter import MovementSettled, RejectedRetried, ViolationFound
 
 MAX_REASONS = 20
@@ -68,6 +69,10 @@ class Settlement:
         unfinished = {*touched, *movement.violated}
         violations = [] if movement.refused else await self._finish(unfinished)
         inventory = await self._inventory(movement, rows_changed=bool(touched))
+        final = await self._behind_fence(movement, entries, retried)
+        if final.keys() != retried.keys():  # another process had something in hand until now
+            failed = {file: reason for file, reason in failed.items() if file not in final}
+            return await self.settle(movement, file_lists, {**final, **marks}, failed, run)
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
         self._report_retried(lists, accepted, rejected)
         left, waiting = _left(movement, entries, marks, rejected), sum(one.waits for one in rejected)
@@ -82,14 +87,7 @@ class Settlement:
         def settle(now: Movement) -> Movement:
             if now.settled:
                 return now
-            if movement.refused and not now.refused:
-                raise LeaseLostError(
-                    f"Movement {now.number} of Flow {now.flow!r} was resumed; this one gives way. It carries on."
-                )
-            if now.attempts != movement.attempts:
-                raise LeaseLostError(
-                    f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
-                )
+            _ensure_current(movement, now)
             settled = replace(now.to(status, self._context.clock.now(), because), shown=movement.shown)
             violated = unfinished if movement.refused else {violation.stream for violation in violations}
             settled = replace(settled, totals=totals, problems=problems, violated=tuple(sorted(violated)))
@@ -101,6 +99,25 @@ class Settlement:
         await self._context.flows.store_history(settled)
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
         return settled
+
+    async def _behind_fence(
+        self, movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
+    ) -> Mapping[EventFileId, Mark]:
+        """Return the marks to which no process adds any more in this Movement: without one of `entries`, it is fenced.
+
+        TransientError when a load in hand hinders that. A destination that refuses even the fence is not fenced.
+        """
+        if not isinstance(self._session, Fencing) or all(entry.id in marks for entry in entries):
+            return marks
+        _ensure_current(movement, await self._context.flows.read_movement(movement.flow, movement.number))
+        try:
+            await self._session.fence(movement.number)
+        except TransientError:
+            raise
+        except PipelineError as error:
+            log.warning("movement_not_fenced", flow=movement.flow, movement=movement.number, reason=str(error))
+            return marks
+        return await self._session.marks()
 
     async def _first_error(
         self, movement: Movement, failed: Mapping[EventFileId, str], rejected: Sequence[Rejection]
@@ -196,6 +213,18 @@ class Settlement:
         if isinstance(self._session, SchemaKeeper) and not movement.refused:
             items += await self._session.ensure_objects(rows_changed=rows_changed)
         return Inventory.of(items)
+
+
+def _ensure_current(movement: Movement, now: Movement) -> None:
+    """LeaseLostError when more of the Movement may be exported or imported than was counted."""
+    if movement.refused and not now.refused:
+        raise LeaseLostError(
+            f"Movement {now.number} of Flow {now.flow!r} was resumed; this one gives way. It carries on."
+        )
+    if now.attempts != movement.attempts:
+        raise LeaseLostError(
+            f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
+        )
 
 
 def _left(

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.assembly.commands.history import read_history
 from pipeline.assembly.commands.status import read_status
+from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.flows.declaration import Declaration, Windows
 from pipeline.domain.ids import EventFileId, Phase, StreamName
@@ -22,11 +23,12 @@ from pipeline.domain.outbox.event import OutboxEvent
 from pipeline.domain.outbox.transitions import file_failed
 from pipeline.engine.control.early_end import Fenced, fence_by
 from pipeline.engine.control.judge import Judge
+from pipeline.engine.control.reruns import create_rerun
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import end_movement, start_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
-from pipeline.ports.destination import FileToLoad, LoadOutcome
+from pipeline.ports.destination import FileToLoad, LoadOutcome, Violation
 from pipeline.ports.reporter import Busy
 from pipeline.testing.simulated.clock import ManualClock
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess, numbered
@@ -207,10 +209,10 @@ async def test_a_movement_in_which_nothing_moves_is_timed_out_by_any_worker() ->
 
 @dataclass
 class FreezingSession(MemorySession):
-    """Stands still for hours before it commits the third Event File, as a process that is stopped does."""
+    """Stands still for hours before it commits the third Event File or a later one, as a process that is stopped does."""
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        if file.entry.id.chunk == 2:
+        if file.entry.id.chunk >= 2:
             await anyio.sleep(FROZEN_SECONDS)
         return await super().load(file, after=after)
 
@@ -251,6 +253,54 @@ async def test_a_worker_that_wakes_up_after_the_end_commits_and_notes_nothing(ve
     assert await latest(fleet) == movement
     assert await events(fleet) == told
     assert await fleet.flows.read_failures(FLOW, number) == []
+
+
+@dataclass
+class SlowToFinish(FreezingSession):
+    """Takes so long to finish that what was frozen commits meanwhile."""
+
+    async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
+        await anyio.sleep(FROZEN_SECONDS)
+        return await super().finish(streams)
+
+
+@pytest.mark.parametrize(
+    ("session", "wakes", "imported"), [(FreezingSession, "after", 2), (SlowToFinish, "before", 3)]
+)
+@on_trio
+async def test_nothing_is_added_to_an_incomplete_movement(
+    session: type[MemorySession], wakes: str, imported: int
+) -> None:
+    fleet = frozen_fleet()
+    fleet.destination.session = session
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("export", "import"))):
+        movement = await fleet.exported((await fleet.start()).number)
+        await anyio.sleep(60)
+        context = EngineContext(fleet.store, fleet.queue, fleet.clock, fleet.reporter, fleet.flows, fleet.limits)
+        late, last = (EventFileId(1, StreamName("a"), Phase.FULL, chunk) for chunk in (2, 3))
+        async with fleet.destination.open((await fleet.flows.read_flow(FLOW)).marks_namespace) as open_session:
+            settled = await Settlement(context, open_session).settle(
+                movement,
+                list(movement.file_lists.values()),
+                await open_session.marks(),
+                {late: "the disk was full", last: "the disk was full"},
+                Totals(),
+            )
+        told = await events(fleet)
+        await anyio.sleep(2 * FROZEN_SECONDS)
+        assert len(fleet.destination.loads) == imported
+        assert await latest(fleet) == settled
+        assert await events(fleet) == told
+    assert settled.status is Status.INCOMPLETE
+    assert (settled.totals.files_imported, settled.totals.files_failed) == (imported, 4 - imported)
+    assert any(str(late) in problem for problem in settled.problems) == (wakes == "after")
+    fleet.destination.session = MemorySession
+    rerun = await create_rerun(fleet.flows, settled, settled)
+    await fleet.exports.send([encode_message(MovementStarted(FLOW, rerun.number))])
+    async with fleet.workers(WorkerProcess(fleet, "two")):
+        assert (await fleet.settled(rerun.number)).status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+    assert set(fleet.destination.loads.values()) == {1}
 
 
 @pytest.mark.parametrize("fences", [True, False])
