@@ -18,6 +18,7 @@ from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.status import Status as Status
 from pipeline.domain.lifecycle.table import NEXT, Facts, Verb, refusal, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
+from pipeline.domain.outbox.event import OutboxEvent
 from pipeline.domain.progress.scores import Shown
 from pipeline.domain.rejections import SourceRejections
 
@@ -213,7 +214,8 @@ class Movement:
     `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
     None if it was not; `last_queued` is that of the start that has begun last in its Flow. `refused` says why the
     destination refuses everything, since `refused_since`: then nothing more is begun. `flow_created` is when its Flow was
-    created; None in earlier releases.
+    created; None in earlier releases. `due` are the events of the last change of what people want of it: they are stored
+    with the change, so that a process that dies before it stores them in the outbox loses none.
     """
 
     flow: FlowName
@@ -258,6 +260,7 @@ class Movement:
     refused: str = ""
     refused_since: datetime | None = None
     last_queued: datetime | None = None
+    due: tuple[OutboxEvent, ...] = ()
 
     @property
     def status(self) -> Status:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import anyio
 
 from pipeline.codec.documents.flow import decode_movement, encode_movement
+from pipeline.domain.ids import Label
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.engine.control import verbs
 from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.verbs import resume_expired
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import start_movement
+from pipeline.testing.simulated.calling import CallingStore
+from pipeline.testing.simulated.calls import CrashError, Faults
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess, numbered
 from tests.engine.lifecycle.slow import LOAD_SECONDS, latest, moving, slow_destination, state, wish
 from tests.engine.lifecycle.test_workers import Frozen
 from tests.engine.mover_world import FLOW, World
-from tests.engine.test_outbox import Lossy, events_of
+from tests.engine.test_outbox import events_of
 from tests.loops import on_trio
 
 GROUPS = (EventType.GROUP_PAUSED, EventType.GROUP_RESUMED, EventType.GROUP_STOPPED)
@@ -79,20 +86,6 @@ async def test_the_pause_of_a_group_that_ends_by_itself_is_told() -> None:
     await anyio.sleep(61)
     await resume_expired(world.flows, await latest(world))
     assert [event.type for event in await told_of(world, *GROUPS)] == [EventType.GROUP_PAUSED, EventType.GROUP_RESUMED]
-
-
-@on_trio
-async def test_what_a_dead_process_wished_is_told_once_by_those_that_settle_or_begin_the_next() -> None:
-    world = await begun()
-    told = World({}, store=Lossy(world.store))
-    await wish(told, Verb.PAUSE)
-    await wish(told, Verb.PAUSE, "b")
-    await wish(told, Verb.STOP, "a")
-    assert await told_of(world, *GROUPS, EventType.MOVEMENT_PAUSING) == []
-    await wish(world, Verb.STOP)
-    wanted = (EventType.MOVEMENT_PAUSING, EventType.GROUP_PAUSED, EventType.GROUP_STOPPED)
-    events = await told_of(world, *wanted, EventType.CANCELLATION_REQUESTED)
-    assert sorted(event.type for event in events) == sorted([*wanted, EventType.CANCELLATION_REQUESTED])
 
 
 @on_trio
@@ -166,3 +159,58 @@ async def test_a_movement_that_is_to_run_is_not_told_of_as_paused() -> None:
     assert movement.wish.want is Want.RUN
     assert not await note_paused(world.flows, movement, (), world.limits)
     assert await told_of(world, EventType.MOVEMENT_PAUSED) == []
+
+
+STEPS: Sequence[tuple[Verb, tuple[str, ...]]] = (
+    (Verb.PAUSE, ()),
+    (Verb.RESUME, ()),
+    (Verb.PAUSE, ("a", "b")),
+    (Verb.RESUME, ("a",)),
+    (Verb.RESUME, ("b",)),
+    (Verb.STOP, ("b",)),
+    (Verb.RESUME, ()),  # after the destination has refused everything
+    (Verb.STOP, ()),
+)
+
+
+async def act(flows: FlowStore, step: int) -> None:
+    """Wish what a step says."""
+    verb, groups = STEPS[step]
+    await verbs.wish(flows, FLOW, verb, groups=[Label(group) for group in groups], who="ann@ops")
+
+
+async def acted(step: int | None, moment: str | None) -> tuple[Counter[str], list[str]]:
+    """Wish all steps, one after the other. The process of one step dies at a moment, and another repeats it.
+
+    Return the types of the events that are told in the end, and the moments of that step.
+    """
+    world = Fleet({"a": {1: "x"}, "b": {1: "x"}})
+    await world.move()
+    await world.start_unannounced()
+    faults = Faults(crash_on=moment)
+    for number in range(len(STEPS)):
+        if number == len(STEPS) - 2:
+            since = await world.flows.store_clock.now(FLOW)
+            await world.flows.update(FLOW, 2, lambda now: replace(now, refused="full", refused_since=since))
+        if number == step:
+            with suppress(CrashError):
+                await act(FlowStore(CallingStore(world.store, faults), world.clock), number)
+        if number != step or moment is not None:
+            await act(world.flows, number)
+        await anyio.sleep(10)
+    async with world.workers(WorkerProcess(world, "one", roles=("sweep", "import"))):
+        await world.settled(2)
+    return Counter(event.type.value for event in await events_of(world.store) if event.movement == 2), faults.trace
+
+
+@on_trio
+async def test_a_process_that_dies_in_any_verb_loses_no_event_and_doubles_none() -> None:
+    expected, _ = await acted(None, None)
+    assert (expected["movement.resumed"], expected["group.resumed"], expected["destination.refuses"]) == (2, 2, 1)
+    for step in range(len(STEPS)):
+        _, trace = await acted(step, None)
+        moments = [moment for moment in trace if "/movement.json" in moment or "/outbox/" in moment]
+        assert len(moments) >= 4
+        for moment in moments:
+            told, _ = await acted(step, moment)
+            assert told == expected, (STEPS[step], moment)

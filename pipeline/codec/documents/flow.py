@@ -6,6 +6,7 @@ import msgspec
 import orjson
 from msgspec import Struct, field
 
+from pipeline.codec.documents.outbox_event import EventDocument
 from pipeline.codec.wire import Count, Document, Time, decode_document, to_document
 from pipeline.domain.flows.declaration import Declaration, Windows
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName, parse_object_key
@@ -177,6 +178,7 @@ class _Movement(Document, rename="camel"):
     refused: str = ""
     refused_since: Time | None = None
     last_queued: Time | None = None
+    due: tuple[EventDocument, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

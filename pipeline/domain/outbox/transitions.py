@@ -81,7 +81,7 @@ def settled(movement: Movement) -> OutboxEvent:
 
 
 def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
-    """Return the events of a change of a Movement that is stored: of its final status, and of what people want of it."""
+    """Return the events of a change that a Movement shows no more once it has changed again: `Movement.due` keeps them."""
     events: list[OutboxEvent] = []
     stops = movement.wish.want is Want.STOP or movement.outcome is Status.CANCELLED
     if stops and not before.settled and before.wish.want is not Want.STOP:
@@ -93,13 +93,8 @@ def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
     events += _groups_changed(before, movement)
     if movement.refused and not before.refused:
         events.append(_refuses(movement))
-    if before.refused and (movement.settled or not movement.refused):  # its process may have died before its event
-        events.append(_refuses(before))
     if before.refused and not movement.refused:
         events.append(_event(EventType.MOVEMENT_RESUMED, movement, movement.updated, _refused_since(before)))
-    if movement.settled and not before.settled:
-        # That it has begun may not be stored yet: the disk was full, for example.
-        events += [started(movement), settled(movement)]
     return events
 
 
@@ -212,18 +207,7 @@ def records_rejected(movement: Movement, count: int, reasons: Collection[str], a
 
 
 def last_due(movement: Movement | None) -> Sequence[OutboxEvent]:
-    """Return the latest events that movement.json alone shows: the process that stored it may have died before them."""
+    """Return the latest events that movement.json shows: the process that stored it may have died before them."""
     if movement is None:
         return []
-    refuses = [_refuses(movement)] if movement.refused else []
-    return [*refuses, *_asked(movement), settled(movement) if movement.settled else started(movement)]
-
-
-def _asked(movement: Movement) -> Iterator[OutboxEvent]:
-    """Yield the events of what people want of the Movement and of its groups."""
-    wish = movement.wish
-    if wish.said is not None and wish.want is not Want.RUN:
-        yield (_stopping if wish.want is Want.STOP else _pausing)(movement, wish.said)
-    for label, one in sorted(movement.group_wishes.items()):
-        if one.said is not None:
-            yield _group_wished(movement, label, one, one.said)
+    return [*movement.due, settled(movement) if movement.settled else started(movement)]

@@ -29,8 +29,8 @@ class Judge:
         """Return the Movement as it is after what was due has been done; None when it has settled."""
         if movement.wish.want is Want.STOP:
             return await self._ended(movement, self._early_end.cancel(movement))
+        await note_paused(self._flows, movement, signs, self._limits)  # also of a pause that is over
         movement = await resume_expired(self._flows, movement)
-        await note_paused(self._flows, movement, signs, self._limits)
         now = await self._flows.store_clock.now(movement.flow)
         because = await self._overdue(movement, signs, now)
         if because is not None:

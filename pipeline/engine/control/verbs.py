@@ -11,7 +11,6 @@ from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.movement import Flow, Movement
-from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.flow_store import FlowStore
 
 _WANTS = {Verb.PAUSE: Want.PAUSE, Verb.STOP: Want.STOP, Verb.RESUME: Want.RUN}
@@ -53,7 +52,6 @@ async def wish(
         kept = {label: one for label, one in wishes.items() if one.want is not Want.RUN}
         return movement if kept == movement.group_wishes else replace(movement, group_wishes=kept)
 
-    await flows.outbox.put(last_due(latest))  # to resume it forgets what the destination refused
     return await flows.update(name, latest.number, change)
 
 

@@ -314,8 +314,15 @@ class FlowStore:
             movement = replace(changed, updated=before.updated if before.settled else self.clock.now())
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
+            if told := tuple(transitions_of(before, movement)):
+                await self.outbox.put(before.due)  # they are forgotten here
+                movement = replace(movement, due=told)
             self._written = movement, await self._replace(key, encode_movement(movement), version)
-            await self.outbox.note(transitions_of(before, movement))
+            if movement.settled and not before.settled:
+                # That it has begun may not be stored yet: the disk was full, for example.
+                await self.outbox.note([started(movement), *last_due(movement)])
+            else:
+                await self.outbox.note(told)
             return movement
 
         return await compare_and_set(attempt, key)
