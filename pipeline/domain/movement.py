@@ -13,12 +13,12 @@ from pipeline.domain.flows.findings import AcceptedFinding
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.lifecycle.deadlines import may_rerun
+from pipeline.domain.lifecycle.due import DueEvent
 from pipeline.domain.lifecycle.status import SETTLED as SETTLED
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.status import Status as Status
 from pipeline.domain.lifecycle.table import NEXT, Facts, Verb, refusal, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
-from pipeline.domain.outbox.event import OutboxEvent
 from pipeline.domain.progress.scores import Shown
 from pipeline.domain.rejections import SourceRejections
 
@@ -209,7 +209,8 @@ class Movement:
 
     `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
-    same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
+    same however often that is done, and `original_settled` is when that one settled. `windows` are those of the Flow when
+    it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
     `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
     None if it was not; `last_queued` is that of the start that has begun last in its Flow. `refused` says why the
@@ -252,6 +253,7 @@ class Movement:
     wish: Wish = NO_WISH
     group_wishes: Mapping[Label, Wish] = field(default_factory=dict)
     original: int = 0
+    original_settled: datetime | None = None
     windows: Windows | None = None
     retried: bool = False
     shown: tuple[Shown, ...] = ()
@@ -260,7 +262,7 @@ class Movement:
     refused: str = ""
     refused_since: datetime | None = None
     last_queued: datetime | None = None
-    due: tuple[OutboxEvent, ...] = ()
+    due: tuple[DueEvent, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -304,7 +306,7 @@ class Movement:
         """Return whether its Flow lets it be run again now, if it has not succeeded."""
         its = self.windows or Windows()
         movable = self.origin is None and not self.compaction
-        return movable and its.reruns and may_rerun(self.updated, now, its.rerun_days)
+        return movable and its.reruns and may_rerun(self.original_settled or self.updated, now, its.rerun_days)
 
     def again(self, now: datetime, flow: str = "") -> str:
         """Return the command that moves what it left, in backquotes; with `flow`, it names the Flow."""

@@ -85,7 +85,7 @@ class Attempts:
         self.failures += 1
         if isinstance(error, PipelineError | Stop) or self.failures == self.tries:
             raise translated(error, self.function, self.what, reads_stream=self.reads_stream) from error
-        log.warning("plugin_call_retried", what=self.what, reason=shown(error, self.function), tries=self.failures)
+        log.info("plugin_call_retried", what=self.what, reason=shown(error, self.function), tries=self.failures)
         await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (self.failures - 1))
 
 

@@ -81,7 +81,10 @@ class LimitsTable:
 
 @dataclass(frozen=True, slots=True)
 class WindowsTable:
-    """`[flow.NAME.windows]`. A change is for Movements that begin after it."""
+    """`[flow.NAME.windows]`. A change is for Movements that begin after it; `reruns = false` counts at once.
+
+    The days of a re-run count from the end of its original.
+    """
 
     inactivity_seconds: Annotated[
         int,

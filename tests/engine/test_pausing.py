@@ -190,8 +190,7 @@ async def acted(step: int | None, moment: str | None) -> tuple[Counter[str], lis
     faults = Faults(crash_on=moment)
     for number in range(len(STEPS)):
         if number == len(STEPS) - 2:
-            since = await world.flows.store_clock.now(FLOW)
-            await world.flows.update(FLOW, 2, lambda now: replace(now, refused="full", refused_since=since))
+            await world.flows.update(FLOW, 2, lambda now: replace(now, refused="full", refused_since=now.updated))
         if number == step:
             with suppress(CrashError):
                 await act(FlowStore(CallingStore(world.store, faults), world.clock), number)

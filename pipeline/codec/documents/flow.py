@@ -6,7 +6,6 @@ import msgspec
 import orjson
 from msgspec import Struct, field
 
-from pipeline.codec.documents.outbox_event import EventDocument
 from pipeline.codec.wire import Count, Document, Time, decode_document, to_document
 from pipeline.domain.flows.declaration import Declaration, Windows
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName, parse_object_key
@@ -14,6 +13,7 @@ from pipeline.domain.inventory import Fate
 from pipeline.domain.lifecycle.status import SETTLED, Reason, Status
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.outbox.event import EventType
 from pipeline.domain.progress.scores import Shown
 
 
@@ -135,6 +135,14 @@ class _FirstError(Struct):
     trace: tuple[str, ...] = ()
 
 
+class _DueEvent(Document):
+    type: EventType
+    time: Time
+    subject: str = ""
+    data: dict[str, object] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+
 class _Movement(Document, rename="camel"):
     flow: FlowName
     number: Count
@@ -170,6 +178,7 @@ class _Movement(Document, rename="camel"):
     wish: _Wish = field(default_factory=_Wish)
     group_wishes: dict[Label, _Wish] = field(default_factory=dict)
     original: Count = field(name="originalMovement", default=0)
+    original_settled: Time | None = None
     windows: Windows | None = None
     retried: bool = False
     shown: tuple[Shown, ...] = ()
@@ -178,7 +187,7 @@ class _Movement(Document, rename="camel"):
     refused: str = ""
     refused_since: Time | None = None
     last_queued: Time | None = None
-    due: tuple[EventDocument, ...] = ()
+    due: tuple[_DueEvent, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,9 +11,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 
 
-class EventDocument(Document):
-    """An event as it is stored. Its `id` is read and not needed: it follows from the others."""
-
+class _OutboxEvent(Document):
     id: str
     type: EventType
     flow: FlowName
@@ -27,9 +25,9 @@ class EventDocument(Document):
 
 def encode_outbox_event(event: OutboxEvent) -> bytes:
     """Return the document, on one line."""
-    return orjson.dumps(to_document(msgspec.convert(event, EventDocument, from_attributes=True)))
+    return orjson.dumps(to_document(msgspec.convert(event, _OutboxEvent, from_attributes=True)))
 
 
 def decode_outbox_event(data: bytes, what: str) -> OutboxEvent:
     """Read the document. DamagedError names `what`."""
-    return msgspec.convert(decode_document(data, EventDocument, what), OutboxEvent, from_attributes=True)
+    return msgspec.convert(decode_document(data, _OutboxEvent, what), OutboxEvent, from_attributes=True)

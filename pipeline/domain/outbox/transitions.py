@@ -9,6 +9,7 @@ from datetime import datetime
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
+from pipeline.domain.lifecycle.due import DueEvent
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.movement import Choices, Movement, QueuedStart, Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
@@ -80,8 +81,18 @@ def settled(movement: Movement) -> OutboxEvent:
     return _event(EventType.MOVEMENT_SETTLED, movement, movement.updated, data=data, reasons=reasons)
 
 
-def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
-    """Return the events of a change that a Movement shows no more once it has changed again: `Movement.due` keeps them."""
+def due_of(before: Movement, movement: Movement) -> tuple[DueEvent, ...]:
+    """Return what is `due` after a change that is to be stored: the Movement shows it no more once it has changed again."""
+    found = _changed(before, movement)
+    return tuple(DueEvent(one.type.value, one.time, one.subject, one.data, one.reasons) for one in found)
+
+
+def told(movement: Movement) -> Sequence[OutboxEvent]:
+    """Return the events that are `due`."""
+    return [_event(EventType(one.type), movement, one.time, one.subject, one.data, one.reasons) for one in movement.due]
+
+
+def _changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
     events: list[OutboxEvent] = []
     stops = movement.wish.want is Want.STOP or movement.outcome is Status.CANCELLED
     if stops and not before.settled and before.wish.want is not Want.STOP:
@@ -210,4 +221,4 @@ def last_due(movement: Movement | None) -> Sequence[OutboxEvent]:
     """Return the latest events that movement.json shows: the process that stored it may have died before them."""
     if movement is None:
         return []
-    return [*movement.due, settled(movement) if movement.settled else started(movement)]
+    return [*told(movement), settled(movement) if movement.settled else started(movement)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.event_file import FileEntry
@@ -101,20 +102,27 @@ def _moved_since(later: Movement, movement: Movement) -> str:
 
 
 async def _ensure_in_time(flows: FlowStore, flow: Flow, movement: Movement) -> None:
-    windows, name = flow.declared.windows, flow.name
+    windows, name = movement.windows or flow.declared.windows, flow.name
     instead = f"`pipeline start {name}` or `pipeline move` begins a new Movement, which moves what is missing as well."
-    if not windows.reruns:
+    if not (windows.reruns and flow.declared.windows.reruns):
         raise ConfigurationError(
             f"Flow {name!r} declares that its Movements are not run again (reruns = false). {instead}"
         )
-    first = movement if not movement.original else await flows.read_movement(name, movement.original)
-    settled = first.updated if first.retried else await flows.modified(first)
+    settled = await _original_settled(flows, movement)
     days = "a day" if windows.rerun_days == 1 else f"{windows.rerun_days} days"
     if not may_rerun(settled, await flows.store_clock.now(name), windows.rerun_days):
         raise ConfigurationError(
-            f"Movement {first.number} of Flow {name!r} settled at {settled:%Y-%m-%d %H:%M} UTC, more than {days} ago, so it is "
-            f"not run again. {instead}"
+            f"Movement {movement.original or movement.number} of Flow {name!r} settled at {settled:%Y-%m-%d %H:%M} UTC, more "
+            f"than {days} ago, so it is not run again. {instead}"
         )
+
+
+async def _original_settled(flows: FlowStore, movement: Movement) -> datetime:
+    """Return when the Movement that is run again first settled, by the clock of the store."""
+    if movement.original_settled is not None:
+        return movement.original_settled
+    first = movement if not movement.original else await flows.read_movement(movement.flow, movement.original)
+    return first.updated if first.retried else await flows.modified(first)
 
 
 async def create_rerun(flows: FlowStore, movement: Movement, latest: Movement) -> Movement:
@@ -123,6 +131,7 @@ async def create_rerun(flows: FlowStore, movement: Movement, latest: Movement) -
     rerun = replace(
         next_movement(flows, flow, latest),
         original=movement.original or movement.number,
+        original_settled=await _original_settled(flows, movement),
         **asdict(movement.choices),
     )
     await flows.create(rerun, latest)

@@ -28,8 +28,7 @@ from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.event import OutboxEvent
-from pipeline.domain.outbox.transitions import changed as transitions_of
-from pipeline.domain.outbox.transitions import last_due, started
+from pipeline.domain.outbox.transitions import due_of, last_due, started, told
 from pipeline.engine.movements.file_lists import FileLists
 from pipeline.engine.movements.retries import LostRaceError, compare_and_set
 from pipeline.engine.movements.store_clock import StoreClock
@@ -314,15 +313,15 @@ class FlowStore:
             movement = replace(changed, updated=before.updated if before.settled else self.clock.now())
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
-            if told := tuple(transitions_of(before, movement)):
-                await self.outbox.put(before.due)  # they are forgotten here
-                movement = replace(movement, due=told)
+            if due := due_of(before, movement):
+                await self.outbox.put(told(before))  # they are forgotten here
+                movement = replace(movement, due=due)
             self._written = movement, await self._replace(key, encode_movement(movement), version)
             if movement.settled and not before.settled:
                 # That it has begun may not be stored yet: the disk was full, for example.
                 await self.outbox.note([started(movement), *last_due(movement)])
-            else:
-                await self.outbox.note(told)
+            elif due:
+                await self.outbox.note(told(movement))
             return movement
 
         return await compare_and_set(attempt, key)

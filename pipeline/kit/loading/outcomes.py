@@ -105,7 +105,7 @@ async def attempt(
             reason = shown(error, function)
             if failures == tries:
                 raise RefusedError(f"{what} failed {TRIES} times: {reason}. Correct it, and move again.") from error
-            log.warning("plugin_call_retried", what=what, reason=reason, tries=failures)
+            log.info("plugin_call_retried", what=what, reason=reason, tries=failures)
             await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 
 

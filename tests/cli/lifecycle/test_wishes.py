@@ -19,6 +19,7 @@ import pytest
 
 from pipeline.assembly.commands.lifecycle import wishes
 from pipeline.assembly.runtime import limits, open_runtime
+from pipeline.cli.commands.lifecycle.wished import print_wished
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.movement import Flow
@@ -285,8 +286,8 @@ def test_a_pause_that_is_over_is_none_for_any_command(flow: CommandLine) -> None
         assert "Movement 1 of Flow 'crm' is READY" in refused.err
 
 
-async def test_a_stop_does_not_wait_longer_for_a_fence_that_does_not_answer(
-    flow: CommandLine, monkeypatch: pytest.MonkeyPatch
+async def test_a_stop_does_not_wait_longer_for_a_fence_that_does_not_answer_and_says_so(
+    flow: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings(flags={"progress_seconds": 0.2})
     async with open_runtime(settings) as runtime:
@@ -308,3 +309,8 @@ async def test_a_stop_does_not_wait_longer_for_a_fence_that_does_not_answer(
         wished = await wishes.stop("crm", wait_seconds=1.0, settings=settings)
     assert asked == [1]
     assert wished.state.status is Status.CANCELLATION_REQUESTED
+    print_wished(wished, as_json=False)
+    print_wished(wished, as_json=True)
+    text, _, shown = capsys.readouterr().out.partition("{")
+    assert "It could not be fenced: its destination does not answer. Workers, or another `pipeline stop`, try" in text
+    assert json.loads("{" + shown)["unfenced"] == "its destination does not answer"

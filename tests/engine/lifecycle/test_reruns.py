@@ -16,7 +16,7 @@ from pipeline.domain.movement import Movement
 from pipeline.engine.control.reruns import Missing, create_rerun, movement_to_rerun
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement, next_movement, start_movement
 from pipeline.engine.verify.reload import begin_reload
-from tests.engine.lifecycle.slow import LOAD_SECONDS, moving, slow_destination, wish
+from tests.engine.lifecycle.slow import LOAD_SECONDS, latest, moving, slow_destination, state, wish
 from tests.engine.mover_world import FLOW, World
 from tests.loops import on_trio
 
@@ -90,19 +90,38 @@ async def test_a_rerun_on_the_thirteenth_day_is_refused_and_what_to_do_is_said()
     for number in (None, 1, 2):
         with pytest.raises(ConfigurationError, match=r"Movement 1 .* more than 12 days ago.*`pipeline start crm`"):
             await movement_to_rerun(world.flows, FLOW, number)
+    again = await latest(world)
+    now = await world.flows.store_clock.now(FLOW)
+    assert again.again(now) == "`pipeline start` or `pipeline move`"
+    assert "rerun" not in (await state(world)).sentence + str(again.refusal(Verb.PAUSE, now))
     assert (await world.move()).number == 3
     assert world.destination.tables == world.tables
 
 
 @on_trio
-async def test_a_flow_can_opt_out_and_has_a_window_of_its_own() -> None:
+async def test_a_flow_can_opt_out_at_any_time_and_a_window_is_for_movements_that_begin_after_it() -> None:
     world = world_of()
+
+    async def declare(windows: Windows) -> None:
+        await world.flows.update_flow(FLOW, lambda now: replace(now, declared=Declaration(windows=windows)))
+
     await cancelled(world)
-    for windows, words in ((Windows(reruns=False), "reruns = false"), (Windows(rerun_days=1), "more than a day ago")):
-        await world.flows.update_flow(FLOW, lambda now, w=windows: replace(now, declared=Declaration(windows=w)))  # type: ignore[misc]
-        await anyio.sleep(1.5 * DAY)
-        with pytest.raises(ConfigurationError, match=words):
-            await movement_to_rerun(world.flows, FLOW, None)
+    await declare(Windows(rerun_days=1))
+    await anyio.sleep(1.5 * DAY)
+    await movement_to_rerun(world.flows, FLOW, None)
+    await declare(Windows(reruns=False))
+    with pytest.raises(ConfigurationError, match="reruns = false"):
+        await movement_to_rerun(world.flows, FLOW, None)
+    await declare(Windows(rerun_days=1))
+    await end_movement(
+        world.flows,
+        await start_movement(world.flows, await world.flows.read_flow(FLOW)),
+        Status.TIMED_OUT,
+        Reason.NO_PROGRESS,
+    )
+    await anyio.sleep(1.1 * DAY)
+    with pytest.raises(ConfigurationError, match="more than a day ago"):
+        await movement_to_rerun(world.flows, FLOW, None)
 
 
 @on_trio

@@ -264,9 +264,7 @@ class SlowToFinish(FreezingSession):
         return await super().finish(streams)
 
 
-@pytest.mark.parametrize(
-    ("session", "wakes", "imported"), [(FreezingSession, "after", 2), (SlowToFinish, "before", 3)]
-)
+@pytest.mark.parametrize(("session", "wakes", "imported"), [(FreezingSession, "after", 2), (SlowToFinish, "before", 3)])
 @on_trio
 async def test_nothing_is_added_to_an_incomplete_movement(
     session: type[MemorySession], wakes: str, imported: int

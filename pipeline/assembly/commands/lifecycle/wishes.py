@@ -25,7 +25,6 @@ from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.queued import drop_queued
 from pipeline.engine.control.state import movement_state
 from pipeline.engine.movements.file_lists import listed_groups
-from pipeline.log_events import log
 from pipeline.settings import Settings, load_settings
 
 STOP_SECONDS = 15.0
@@ -35,11 +34,15 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Wished:
-    """A Movement of which something was wished, and its state now. `unqueued`: a queued start was taken back."""
+    """A Movement of which something was wished, and its state now. `unqueued`: a queued start was taken back.
+
+    `unfenced` says why the destination of a Movement that is to stop could not be fenced; empty if nothing has hindered it.
+    """
 
     movement: Movement
     state: State
     unqueued: bool = False
+    unfenced: str = ""
 
 
 def whoami() -> str:
@@ -113,11 +116,12 @@ async def _wish(
         movement = await verbs.wish(runtime.flows, name, verb, groups=labels, who=who, why=why, until=until)
         if verb is Verb.PAUSE:
             await _note_paused(runtime, movement)
+        unfenced = ""
         if verb is Verb.STOP and not groups:
-            movement = await cancelled(runtime, movement, wait_seconds)
+            movement, unfenced = await cancelled(runtime, movement, wait_seconds)
         if verb is not Verb.PAUSE and not movement.settled:
             await announce(runtime, movement)
-        return Wished(movement, await _state(runtime, movement), unqueued)
+        return Wished(movement, await _state(runtime, movement), unqueued, unfenced)
 
 
 async def _note_paused(runtime: Runtime, movement: Movement) -> None:
@@ -139,8 +143,8 @@ def early_end(runtime: Runtime) -> EarlyEnd:
 
 async def cancelled(
     runtime: Runtime, movement: Movement, wait_seconds: float, because: Reason = Reason.STOPPED
-) -> Movement:
-    """Return a Movement that is to stop, CANCELLED if it could be brought to its end in time."""
+) -> tuple[Movement, str]:
+    """Return a Movement that is to stop, CANCELLED if it could be brought to its end in time; and what hindered its fence."""
     ending = early_end(runtime)
     deadline = anyio.current_time() + wait_seconds
     while not movement.settled:
@@ -150,15 +154,15 @@ async def cancelled(
             ):  # a fence may have to wait for its app
                 movement = await ending.cancel(movement, because)
         except TimeoutError:
-            return await runtime.flows.read_movement(movement.flow, movement.number)
+            movement = await runtime.flows.read_movement(movement.flow, movement.number)
+            return movement, "" if movement.settled else "its destination does not answer"
         except PipelineError as error:
-            log.warning("movement_not_fenced", flow=movement.flow, movement=movement.number, reason=str(error))
-            return movement
+            return movement, str(error)
         if movement.settled or anyio.current_time() >= deadline:
             break
         await anyio.sleep(_LOOK_SECONDS)
         movement = await runtime.flows.read_movement(movement.flow, movement.number)
-    return movement
+    return movement, ""
 
 
 async def announce(runtime: Runtime, movement: Movement) -> None:

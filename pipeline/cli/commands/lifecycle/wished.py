@@ -75,11 +75,16 @@ def print_wished(wished: Wished, *, as_json: bool) -> None:
     """Print the Movement, its status and what it means."""
     movement, state = wished.movement, wished.state
     if as_json:
-        print_object(movement_object(movement, state) | ({"unqueued": True} if wished.unqueued else {}))
+        told = {"unqueued": wished.unqueued, "unfenced": wished.unfenced}
+        print_object(movement_object(movement, state) | {name: value for name, value in told.items() if value})
         return
     if wished.unqueued:
         click.echo("The queued start is taken back.")
     click.echo(f"Movement {movement.number} of Flow {printable(movement.flow)} is {state.status}.")
     click.echo(f"  {printable(state.sentence)}")
+    if wished.unfenced:
+        click.echo(
+            f"  It could not be fenced: {printable(wished.unfenced)}. Workers, or another `pipeline stop`, try again."
+        )
     for line in group_wish_lines(movement):
         click.echo(f"  {line}")
