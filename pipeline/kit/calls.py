@@ -34,7 +34,7 @@ FAILURES = (Exception, SystemExit)
 
 
 class TaskCancelledError(Exception):
-    """A task that an author's function waited for was cancelled."""
+    """An author's function was cancelled, or a task that it waited for."""
 
 
 RESTARTED: list[Any] = []
@@ -43,18 +43,22 @@ RESTARTED: list[Any] = []
 
 @contextmanager
 def cancellations_as_errors() -> Iterator[None]:
-    """Raise TaskCancelledError for a cancellation that nobody asked this task for.
+    """Raise TaskCancelledError for a cancellation that the pipeline has not asked for.
 
     An author's function raises one when a task that it waits for was cancelled, such as that of a connection which is
-    closed. A task group would take it for the end of the task, and what the function was to do for done.
+    closed, or when it cancels its own. A task group would take it for the end of the task, and what the function was to do
+    for done. A task of a task group is cancelled by that alone; the first one also by the program that runs it.
     """
     try:
         yield
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
-        if anyio.current_effective_deadline() == -math.inf or (task is not None and task.cancelling()):
+        is_first = anyio.get_current_task().parent_id is None
+        if anyio.current_effective_deadline() == -math.inf or task is None or (is_first and task.cancelling()):
             raise
-        raise TaskCancelledError("a task that it waited for was cancelled").with_traceback(
+        while task.cancelling():
+            task.uncancel()
+        raise TaskCancelledError("it was cancelled, or a task that it waited for").with_traceback(
             error.__traceback__
         ) from error
 

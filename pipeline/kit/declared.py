@@ -95,6 +95,11 @@ class Handler:
     delete: Function | None = None
     publish: Function | None = None
 
+    @property
+    def creates(self) -> bool:
+        """Whether it creates single objects."""
+        return self.delivery in (Delivery.FOUND, Delivery.AT_LEAST_ONCE)
+
 
 @dataclass(slots=True)
 class TransactionFunctions:

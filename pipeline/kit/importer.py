@@ -110,6 +110,11 @@ class Importer(Plugin):
             raise misuse(handler.line, f"stream {handler.stream!r} has two handlers", "Keep one")
         self.handlers[handler.stream] = handler
 
+    @property
+    def created(self) -> Sequence[str]:
+        """The streams whose handlers create objects: the kinds of their ids."""
+        return sorted(stream for stream, handler in self.handlers.items() if handler.creates)
+
     def handler_of(self, stream: str) -> Handler | None:
         """Return the handler that takes a stream; None when there is none. "*" takes no stream that is not a table's."""
         return self.handlers.get(stream) or (None if stream.startswith("@") else self.handlers.get(ALL_STREAMS))

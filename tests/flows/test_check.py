@@ -282,7 +282,7 @@ def test_what_a_flow_declares_and_how_it_went_is_checked(pipeline: CommandLine) 
     assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
     found = findings(pipeline("check", "crm", "--json"))
     assert found["history"]["title"] == "The latest Movements: 1 SUCCESS, 1 INCOMPLETE."
-    pipeline("flow", "set", "crm", 'stream."log*".include=false', "--yes")
+    pipeline("flow", "set", "crm", 'stream."log*".group="logs"', "--yes")
     change(Path("app.db"), "DROP TABLE log_2025")
     outcome = pipeline("check", "crm", "--json")
     assert outcome.code == 1

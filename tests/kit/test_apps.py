@@ -41,14 +41,20 @@ tracker-cloud = tracker_plugin:importer
 """
 
 
+def install(packages: Path, name: str, version: str, entries: str) -> None:
+    """Install a distribution that has entry points alone."""
+    metadata = packages / f"{name.replace('-', '_')}-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (metadata / "entry_points.txt").write_text(entries)
+
+
 @pytest.fixture
 def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """Runs `pipeline` where a distribution with plug-ins is installed."""
     packages = tmp_path / "packages"
-    metadata = packages / "tracker_plugin-1.2.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tracker-plugin\nVersion: 1.2\n")
-    (metadata / "entry_points.txt").write_text(ENTRIES)
+    packages.mkdir()
+    install(packages, "tracker-plugin", "1.2", ENTRIES)
     write_plugin(packages / "tracker_plugin.py", CODE)
     monkeypatch.syspath_prepend(str(packages))
     monkeypatch.delitem(sys.modules, "tracker_plugin", raising=False)
@@ -76,3 +82,18 @@ def test_an_installed_plugin_is_found_by_its_name(pipeline: CommandLine, tmp_pat
     assert pipeline("move", "tracker-app:https://old", "tracker-cloud:").code == 0
     unknown = pipeline("move", "tracker-ap:https://old", "copy.db")
     assert (unknown.code, "no installed Exporter or Importer 'tracker-ap'" in unknown.err) == (2, True)
+
+
+def test_a_name_that_two_packages_have_is_refused_with_both(pipeline: CommandLine, tmp_path: Path) -> None:
+    install(tmp_path / "packages", "other-plugin", "3.0", ENTRIES.replace("tracker_plugin:importer", "other:importer"))
+    moved = pipeline("move", "tracker-app:https://old", "copy.db")
+    assert (moved.code, (tmp_path / "copy.db").exists()) == (2, False)
+    assert "Several installed packages have an Exporter 'tracker-app': " in moved.err
+    assert {"tracker-plugin 1.2", "other-plugin 3.0"} == set(
+        moved.err.split("'tracker-app': ")[1].split(". Un")[0].split(" and ")
+    )
+    assert "an Importer 'tracker-cloud'" in pipeline("move", "tracker_plugin:exporter", "tracker-cloud:").err
+    listed = pipeline("apps", "--json")
+    errors = [app["error"] for app in listed.objects if app["name"] == "tracker-cloud"]
+    assert (listed.code, len(errors), set(errors)) == (1, 2, {errors[0]})
+    assert "tracker-plugin 1.2" in str(errors[0])

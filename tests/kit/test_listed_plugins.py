@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,3 +145,13 @@ def test_a_password_in_a_url_is_neither_stored_nor_shown(
     assert "'url' of people is a URL with a password, which the Flow would store." in outcome.err
     assert "hunter2" not in outcome.err + outcome.out
     assert not (tmp_path / ".pipeline").exists()
+
+
+def test_two_listed_plugins_of_one_name_are_refused_with_both_lines(pipeline: CommandLine, tmp_path: Path) -> None:
+    write_plugin(tmp_path / "machine" / "other.py", CODE)
+    (tmp_path / "machine" / "settings.toml").write_text(LISTED.replace('"./p', '"./other.py:exporter", "./p', 1))
+    moved = pipeline("move", "people:names.txt", "copy.db", *CONFIG)
+    assert moved.code == 2
+    assert re.search(
+        r"lists several of the name 'people': .*other.py, line \d+ and .*people.py, line \d+\. Leave", moved.err
+    )

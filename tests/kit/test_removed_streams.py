@@ -64,6 +64,18 @@ def rows(table: str) -> int:
     return int(count)
 
 
+def test_a_flow_may_leave_out_a_stream_that_it_has_moved_and_the_source_has_no_more(run: CommandLine) -> None:
+    have("a=5", "b=5", "c=5")
+    assert run("move", "./app.py:exporter", "copy.db", "--flow", "app").code == 0
+    have("a=5", "b=4")
+    assert run("flow", "set", "app", "stream.c.include=false", "--yes").code == 0
+    assert run("check", "app").code == 0
+    moved = run("move", "--flow", "app")
+    assert (moved.code, [rows(table) for table in "abc"]) == (0, [5, 4, 5]), moved.out
+    unknown = run("flow", "set", "app", "stream.d.include=false", "--yes")
+    assert (unknown.code, "the pattern matches no stream of the source" in unknown.err) == (2, True)
+
+
 def test_its_records_stay_until_they_are_allowed_to_go(run: CommandLine) -> None:
     have("a=5", "b=5", "c=5")
     move = ("move", "./app.py:exporter", "copy.db", "--flow", "app")

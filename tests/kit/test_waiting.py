@@ -12,7 +12,7 @@ import orjson
 import pipeline
 from pipeline.domain.ids import FlowName, Label, Phase, StreamName
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.kit import Import, Importer
+from pipeline.kit import Batch, Import, Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.ports.destination import FileToLoad, Loaded
 from pipeline.ports.object_store import list_pages
@@ -85,6 +85,23 @@ async def test_many_records_that_wait_are_kept_in_few_objects_and_by_another_wor
         assert await other.retry_rejected() == []
         assert len(tree.made) == 5001
         assert (await other.marks())[file.entry.id].upserts == 5000
+
+
+async def test_a_kind_that_nothing_creates_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE nodes (id INTEGER PRIMARY KEY, parent INTEGER, kind TEXT)")
+        app.execute("INSERT INTO nodes VALUES (1, 9, 'node'), (2, 9, 'users'), (3, 9, 'teams')")
+    app.close()
+    tree = Tree("nodes", "users")
+
+    @tree.importer.applies("others", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None: ...
+
+    told = "\n".join((await move(str(tmp_path / "app.db"), tree.destination(), tmp_path)).problems)
+    waits = "it waits for the new id of {} '9', which has not been imported"
+    kinds = ": no handler creates {}, and `ids.put` has put none. Kinds that handlers create: 'nodes', 'users'\n"
+    for kind, hint in (("node", kinds.format("'node'")), ("users", "\n"), ("teams", kinds.format("'teams'"))):
+        assert f"{waits.format(kind)}{hint}" in f"{told}\n"
 
 
 async def test_records_that_wait_for_each_other_in_a_circle_are_named(tmp_path: Path) -> None:

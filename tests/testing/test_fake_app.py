@@ -56,7 +56,7 @@ async def test_what_is_sent_and_given_is_not_the_object_itself() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=-1", "limit=", "offset=x", "after=-1", "since=1.5", "cursor=7.0", "cursor=x", "cursor=0."],
+    ["limit=0", "limit=-1", "limit=", "offset=x", "after=-1", "since=x", "cursor=7.0", "cursor=x", "cursor=0."],
 )
 async def test_a_number_that_cannot_be_is_answered_400(query: str) -> None:
     app, (name, _, value) = await _with_notes(FakeApp(page_size=2), 3), query.partition("=")
@@ -109,6 +109,27 @@ async def test_an_idempotency_key_makes_one_object_where_it_is_honoured(honours_
     for _ in range(2):
         await app.request("POST", "/notes", body={}, headers={"Idempotency-Key": "k"})
     assert len(list(app.objects("notes"))) == objects
+
+
+def test_the_change_feed_shows_a_new_object_late_and_its_cursor_may_be_later() -> None:
+    async def main() -> None:
+        app = await _with_notes(FakeApp(), 1)
+        await anyio.sleep(1)
+        app.visible_after = 5.0
+        await _with_notes(app, 1)
+        await app.request("PUT", "/notes/1", body={"text": "changed"})
+
+        async def changed(since: str) -> tuple[list[int], str]:
+            found = (await app.request("GET", "/notes", query={"since": since})).body
+            return [one["id"] for one in found["items"]], found["cursor"]
+
+        ids, cursor = await changed("")
+        assert ids == [1]
+        await anyio.sleep(5)
+        assert await changed(cursor) == ([], cursor)
+        assert (await changed(str(float(cursor) - 5)))[0] == [2, 1]  # what `lag=5` asks for
+
+    run_virtually(main)
 
 
 def test_a_new_object_is_seen_later_and_too_many_requests_have_to_wait() -> None:

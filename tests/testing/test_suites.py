@@ -166,6 +166,19 @@ def test_a_mistake_that_needs_no_fault_is_found_by_a_fixture_stream(
         importer_suite(importer)().test_fixture_stream(fixture, request)
 
 
+def test_a_handler_that_loses_a_record_of_a_large_batch_is_found(request: pytest.FixtureRequest) -> None:
+    importer = Importer("large")
+    importer.scratch(sound.tables)
+    importer.dump(sound.dump_tables)
+
+    @importer.applies("tags", row=Tag)
+    async def apply(target: Tables, batch: Batch[Tag], ctx: Import) -> None:
+        await apply_rows(target, Batch(batch.records[:400]), ctx)
+
+    with pytest.raises(AssertionError, match="the source has this row, and the app does not"):
+        importer_suite(importer, keys={"tags": "name"})().test_fixture_stream("many_rows", request)
+
+
 async def _upserts_first(target: Tables, batch: Batch[Any], ctx: Import) -> None:
     for upsert in batch.upserts:
         await target.put(ctx.stream, upsert.key, asdict(upsert.row))

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
-from pipeline.kit.places.load import installed, listed, load_entry
+from pipeline.kit.places.load import entry_of, installed, listed, load_entry
 from pipeline.kit.places.reference import PluginReference, list_plugins
 from pipeline.kit.plugin import Plugin
 from pipeline.settings import Settings
@@ -41,6 +41,7 @@ def apps(settings: Settings) -> Sequence[App]:
 def _installed(entry: EntryPoint, kind: type[Plugin]) -> App:
     role, version = kind.__name__, entry.dist.version if entry.dist else ""
     try:
+        entry_of(kind, entry.name)
         plugin = load_entry(entry)
     except ConfigurationError as error:
         return App(role, entry.name, version, error=str(error))

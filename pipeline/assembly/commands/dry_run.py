@@ -121,7 +121,7 @@ async def _forecast(context: EngineContext, pair: Pair, choices: Choices, settin
     async with pair.source.open_snapshot() as snapshot:
         flow = await flows.connect(pair.name, pair.source.location, pair.destination.location)
         choices = choices.of_flow(flow.declared)
-        schemas = await read_streams(snapshot, pair.source.location, choices, flow)
+        schemas = await read_streams(snapshot, pair.source.location, choices, flow, flows)
         begun, _ = await begin_movement(flows, flow, choices)
         movement = await Exporter(context, snapshot, schemas, begun, flow.declared.groups).run()
         chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]

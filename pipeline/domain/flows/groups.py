@@ -66,15 +66,19 @@ def _needed(groups: Sequence[GroupRule]) -> Mapping[Label, tuple[Label, ...]]:
     return {rule.label: rule.depends_on for rule in groups}
 
 
-def undeclared_problems(schemas: Collection[StreamSchema], declared: Declaration) -> Sequence[tuple[str, str]]:
+def undeclared_problems(
+    schemas: Collection[StreamSchema], declared: Declaration, stored: Collection[StreamName] = ()
+) -> Sequence[tuple[str, str]]:
     """Return what of a declaration names nothing in the source: the name of the table, and a sentence about it.
 
-    `schemas` are all streams of the source, with the labels that are declared.
+    `schemas` are all streams of the source, with the labels that are declared. `stored` are those that the Flow has moved:
+    they may be gone at the source, and still be left out, which keeps their records.
     """
+    names = [schema.stream for schema in schemas]
     problems = [
         (f"stream.{quoted(rule.pattern)}", "the pattern matches no stream of the source")
         for rule in declared.streams
-        if not any(fits(schema.stream, rule.pattern) for schema in schemas)
+        if not any(fits(name, rule.pattern) for name in (*names, *(() if rule.include else stored)))
     ]
     labels = {schema.label for schema in schemas}
     for rule in declared.groups:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pipeline.codec.values import count_lines, key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.flows.groups import grouped, undeclared_problems
+from pipeline.domain.ids import StreamName
 from pipeline.domain.keys import Key, OrderedKey, first_out_of_order, order
 from pipeline.domain.movement import Choices, Flow
 from pipeline.domain.planning.selection import ensure_selected
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.source import RowBlock, Snapshot
 
 
 async def read_streams(
-    snapshot: Snapshot, location: str, choices: Choices, flow: Flow | None = None
+    snapshot: Snapshot, location: str, choices: Choices, flow: Flow, flows: FlowStore
 ) -> Sequence[StreamSchema]:
     """Return the streams of the source at `location`, with the labels that `flow` declares.
 
@@ -31,14 +33,18 @@ async def read_streams(
     if twice := _repeated(names):
         raise ConfigurationError(f"{location} has the stream {twice!r} twice. Correct the source.")
     ensure_selected(schemas, choices.only, choices.exclude, location)
-    if flow is None:
-        return schemas
     schemas = grouped(schemas, flow.declared)
-    if problems := undeclared_problems(schemas, flow.declared):
+    if problems := undeclared_problems(schemas, flow.declared, await stored_streams(flows, flow)):
         raise ConfigurationError(
             "\n".join(f"{flow.declared.where(flow.name, table)}: {why}." for table, why in problems)
         )
     return schemas
+
+
+async def stored_streams(flows: FlowStore, flow: Flow) -> Collection[StreamName]:
+    """Return the streams that a Flow has moved, if it leaves any out."""
+    latest = await flows.latest(flow) if flow.declared.excluded else None
+    return latest.states if latest is not None else ()
 
 
 def _fault(schema: StreamSchema) -> str | None:

@@ -87,7 +87,7 @@ class Mover:
                     self._flow, self._source.location, self._destination.location, declared
                 )
                 choices = choices.of_flow(flow.declared)
-                schemas = await read_streams(snapshot, self._source.location, choices, flow)
+                schemas = await read_streams(snapshot, self._source.location, choices, flow, self._context.flows)
                 chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
                 _ensure_importable(self._destination, chosen)
                 if flow.declared.approvals.required:

@@ -86,7 +86,7 @@ class ExportWorker:
         flow = await self._context.flows.read_flow(movement.flow)
         source = self._connect(replace(flow, movements=movement.number))  # flow.json may name an earlier one still
         async with source.open_snapshot() as snapshot:
-            schemas = await read_streams(snapshot, source.location, movement.choices, flow)
+            schemas = await read_streams(snapshot, source.location, movement.choices, flow, self._context.flows)
             if flow.declared.approvals.required:
                 only, exclude = movement.only, movement.exclude
                 chosen = [one for one in schemas if selected(one.stream, only, exclude)]

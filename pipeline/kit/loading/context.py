@@ -12,6 +12,7 @@ from blake3 import blake3
 from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.importer import ALL_STREAMS
 from pipeline.kit.ledger.id_map import Held, StoredIds, is_text, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
@@ -24,19 +25,20 @@ from pipeline.ports.destination import NoteBusy, OpenBinary
 class WaitsForIdError(Exception):
     """A record needs an id that the id map does not have yet."""
 
-    def __init__(self, kind: str, source: object) -> None:
+    def __init__(self, kind: str, source: object, hint: str = "") -> None:
         self.needs = kind, source_text(source)
-        super().__init__(f"it waits for the new id of {kind} {self.needs[1]!r}, which has not been imported")
+        super().__init__(f"it waits for the new id of {kind} {self.needs[1]!r}, which has not been imported{hint}")
 
 
 class IdMap:
     """The id map of a Flow, as a handler sees it: what it puts is durable when `put` returns.
 
-    In a transaction, what it puts is `held` until the transaction is committed.
+    In a transaction, what it puts is `held` until the transaction is committed. `created` are the streams whose handlers
+    create objects.
     """
 
-    def __init__(self, ids: StoredIds, movement: int, held: Held | None = None) -> None:
-        self._ids, self._movement, self._held = ids, movement, held
+    def __init__(self, ids: StoredIds, movement: int, held: Held | None = None, created: Sequence[str] = ()) -> None:
+        self._ids, self._movement, self._held, self._created = ids, movement, held, created
 
     async def get(self, kind: str, source: object) -> str | None:
         """Return the id at the destination; None when there is none yet."""
@@ -49,8 +51,15 @@ class IdMap:
         """Return the id at the destination, or let the record wait."""
         found = await self.get(kind, source)
         if found is None:
-            raise WaitsForIdError(kind, source)
+            raise WaitsForIdError(kind, source, self._hint(kind))
         return found
+
+    def _hint(self, kind: str) -> str:
+        """Return which kinds there are, where nothing creates this one: its name may be misspelt."""
+        if not {kind, ALL_STREAMS}.isdisjoint(self._created) or self._ids.page(kind, limit=1):
+            return ""
+        kinds = ", ".join(map(repr, self._created)) or "none"
+        return f": no handler creates {kind!r}, and `ids.put` has put none. Kinds that handlers create: {kinds}"
 
     async def put(self, kind: str, source: object, target: str) -> None:
         """Remember an id. ConfigurationError when it is not text."""
@@ -154,12 +163,13 @@ class Contexts:
     is_stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
     held: Held | None = None
+    created: Sequence[str] = ()
 
     def context(self, file: EventFileId, line: int) -> ImportContext:
         """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
         once_key = blake3(f"{self.namespace}\0{file}\0{line}".encode("utf-8", "surrogatepass")).hexdigest(length=20)
         flow = self.namespace.rpartition(" ")[0]
-        ids = IdMap(self.ids, self.movement, self.held)
+        ids = IdMap(self.ids, self.movement, self.held, self.created)
         return ImportContext(
             ids,
             once_key,

@@ -193,7 +193,7 @@ class ImporterSession:
             is_stopping=file.stopping,
             note_busy=file.note_busy,
         )
-        if handler.delivery in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
+        if handler.creates:
             await self._ids.refresh()  # another worker may have begun this file
         lane = self._lane(id_.stream)
         importing = FileImport(handler, self._target, file, blocks, reader, contexts, self._rejected, lane)
@@ -233,7 +233,8 @@ class ImporterSession:
     def _contexts(self, movement: int, attempt: int) -> Contexts:
         flow = FlowName(self._namespace.rpartition(" ")[0])
         telling = Telling(self._kept.store, flow, self._importer.name, movement)
-        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary, telling)
+        created = self._importer.created
+        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary, telling, created=created)
 
     def _lane(self, stream: StreamName) -> Lane:
         return self._lanes.setdefault(stream, Lane())

@@ -48,13 +48,16 @@ def is_listed(name: str) -> bool:
 
 def _listed_as(name: str, kind: type[Plugin]) -> tuple[Plugin | None, str]:
     """Return the plug-in of this name that the settings list, and what is wrong with those that are broken."""
-    broken = list[str]()
+    broken, found = list[str](), dict[int, Plugin]()
     for _, plugin in listed():
         if isinstance(plugin, ConfigurationError):
             broken.append(str(plugin))
         elif plugin.name == name and isinstance(plugin, kind):
-            return plugin, ""
-    return None, "\n".join(broken)
+            found[id(plugin)] = plugin
+    if len({type(plugin) for plugin in found.values()}) < len(found):
+        lines = " and ".join(plugin.line for plugin in found.values())
+        raise ConfigurationError(f"The setting plugins lists several of the name {name!r}: {lines}. Leave one in it.")
+    return next(iter(found.values()), None), "\n".join(broken)
 
 
 def load(reference: PluginReference, kind: type[P]) -> P:
@@ -84,11 +87,11 @@ def _object(reference: PluginReference, kind: type[P]) -> object:
             plugin, broken = _listed_as(reference.where, kind)
             if plugin is not None:
                 return plugin
-            groups = [GROUPS[kind]] if kind in GROUPS else list(GROUPS.values())
-            entries = [entry for group in groups for entry in entry_points(group=group, name=reference.where)]
-            if not entries:
+            entries = (entry_of(one, reference.where) for one in GROUPS if issubclass(one, kind))
+            entry = next(filter(None, entries), None)
+            if entry is None:
                 raise ConfigurationError(_unknown(kind, reference.where) + (f"\n{broken}" if broken else ""))
-            return load_entry(entries[0])
+            return load_entry(entry)
         case Kind.FILE:
             module = _import_file(Path(reference.where), str(reference))
         case Kind.MODULE:
@@ -112,6 +115,18 @@ def _unknown(kind: type[Plugin], name: str) -> str:
 
 def _names_listed() -> Iterator[str]:
     return (plugin.name for _, plugin in listed() if isinstance(plugin, Plugin))
+
+
+def entry_of(kind: type[Plugin], name: str) -> EntryPoint | None:
+    """Return the installed plug-in of one kind and name. ConfigurationError when several packages have one."""
+    found = list(entry_points(group=GROUPS[kind], name=name))
+    if len(found) > 1:
+        packages = " and ".join(f"{entry.dist.name} {entry.dist.version}" for entry in found if entry.dist)
+        raise ConfigurationError(
+            f"Several installed packages have an {kind.__name__} {name!r}: {packages}. Uninstall all but one, or name the "
+            "plug-in as package.module:name."
+        )
+    return found[0] if found else None
 
 
 def load_entry(entry: EntryPoint) -> object:

@@ -35,9 +35,11 @@ class FakeApp:
 
     `page_size` objects are on a page. Without `honours_keys`, the header `Idempotency-Key` is ignored. `rate_limit` is the
     number of requests a second; further ones are answered 429. Of the others, the part `busy` is answered 503, and of the
-    part `lost_answers` the answer is lost, half of them after the effect. An object is seen in lists and searches
-    `visible_after` seconds after it was created. `between_pages` is called before each page but a first one. The same
-    `seed` is the same luck. `requests` has the method, path and status of each request, 0 where the answer was lost.
+    part `lost_answers` the answer is lost, half of them after the effect. An object is seen in lists, searches and the
+    change feed `visible_after` seconds after it was created. The cursor of the feed is a time in seconds and may be later
+    than objects that are not seen yet: declare `changes` with a `lag` of as many seconds. `between_pages` is called before
+    each page but a first one. The same `seed` is the same luck. `requests` has the method, path and status of each request,
+    0 where the answer was lost.
     """
 
     page_size: int = 10
@@ -53,7 +55,7 @@ class FakeApp:
     def __post_init__(self) -> None:
         self._collections: dict[str, Collection] = defaultdict(Collection)
         self._clock: Callable[[], float] = _now
-        self._random, self._window, self._changes = Random(self.seed), (0, 0), 0
+        self._random, self._window, self._changed = Random(self.seed), (0, 0), 0.0
 
     async def request(
         self,
@@ -141,19 +143,20 @@ class FakeApp:
         collection.by_key[key] = made["id"]
         return Response(201, made)
 
-    def _next_change(self) -> int:
-        self._changes += 1
-        return self._changes
+    def _next_change(self) -> float:
+        """Return the time of a change, in whole microseconds. No two changes have the same one."""
+        self._changed = round(max(self._clock(), self._changed + 1e-6), 6)
+        return self._changed
 
     def _list(self, collection: Collection, query: Mapping[str, str]) -> Response:
-        numbers = {name: query.get(name) or "0" for name in ("offset", "after", "since")}
+        numbers = {name: query.get(name) or "0" for name in ("offset", "after")}
         numbers["limit"] = query.get("limit", str(self.page_size))
         for name, text in numbers.items():
             if not text.isdecimal() or (name, int(text)) == ("limit", 0):
                 return Response(400, {"error": f"{name}={text} is no number that it can be"})
         size = min(int(numbers["limit"]), self.page_size)
         if "since" in query:
-            return Response(200, collection.changes_since(int(numbers["since"]), size))
+            return self._feed(collection, query["since"], size)
         if query.get("offset", "0") != "0" or query.get("after", "0") != "0" or query.get("cursor"):
             self.between_pages(self)
         wanted = {name: value for name, value in query.items() if name not in _LISTING}
@@ -168,6 +171,12 @@ class FakeApp:
         if "after" in query:
             return Response(200, collection.page_by_id(found, int(numbers["after"]), size))
         return Response(200, collection.page_by_offset(found, int(numbers["offset"]), size))
+
+    def _feed(self, collection: Collection, since: str, size: int) -> Response:
+        try:
+            return Response(200, collection.changes_since(float(since or 0), size, self._clock()))
+        except ValueError:
+            return Response(400, {"error": f"since={since} is no cursor"})
 
 
 def _now() -> float:

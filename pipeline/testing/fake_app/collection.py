@@ -11,34 +11,34 @@ Object = dict[str, Any]
 
 @dataclass
 class Collection:
-    """Objects by id. `changed` has the number of the last change of each id, deleted ones among them."""
+    """Objects by id. `changed` has the time of the last change of each id, deleted ones among them."""
 
     objects: dict[int, Object] = field(default_factory=dict)
     visible_at: dict[int, float] = field(default_factory=dict)
-    changed: dict[int, int] = field(default_factory=dict)
+    changed: dict[int, float] = field(default_factory=dict)
     by_key: dict[str, int] = field(default_factory=dict)
     snapshots: dict[str, list[Object]] = field(default_factory=dict)
     last_id: int = 0
 
-    def create(self, body: Mapping[str, Any], change: int, visible_at: float) -> Object:
+    def create(self, body: Mapping[str, Any], change: float, visible_at: float) -> Object:
         """Add an object, and return it with its new id."""
         self.last_id += 1
         made = {**body, "id": self.last_id}
         self._set(self.last_id, made, change, visible_at)
         return made
 
-    def replace(self, id_: int, body: Mapping[str, Any], change: int) -> Object:
+    def replace(self, id_: int, body: Mapping[str, Any], change: float) -> Object:
         """Change an object, and return it."""
         made = {**self.objects[id_], **body, "id": id_}
         self._set(id_, made, change, self.visible_at[id_])
         return made
 
-    def _set(self, id_: int, made: Object, change: int, visible_at: float) -> None:
+    def _set(self, id_: int, made: Object, change: float, visible_at: float) -> None:
         self.objects[id_] = made
         self.changed[id_] = change
         self.visible_at[id_] = visible_at
 
-    def delete(self, id_: int, change: int) -> None:
+    def delete(self, id_: int, change: float) -> None:
         """Remove an object."""
         del self.objects[id_], self.visible_at[id_]
         self.changed[id_] = change
@@ -68,14 +68,15 @@ class Collection:
         page = self.page_by_offset(self.snapshots[number], int(offset), size)
         return page | {"next": f"{number}.{page['next']}" if page["next"] else None}
 
-    def changes_since(self, since: int, size: int) -> Object:
-        """Return what has changed after a change: objects, ids of deleted ones, and the cursor to ask with next."""
-        found = sorted((change, id_) for id_, change in self.changed.items() if change > since)
+    def changes_since(self, since: float, size: int, now: float) -> Object:
+        """Return what has changed after a time, as far as it is seen: objects, ids of deleted ones, the cursor after them."""
+        later = ((change, id_) for id_, change in self.changed.items() if change > since)
+        found = sorted((change, id_) for change, id_ in later if self.visible_at.get(id_, now) <= now)
         ids = [id_ for _, id_ in found[:size]]
         return {
             "items": [self.objects[id_] for id_ in ids if id_ in self.objects],
             "deleted": [id_ for id_ in ids if id_ not in self.objects],
-            "cursor": str(found[len(ids) - 1][0] if ids else since),
+            "cursor": f"{found[len(ids) - 1][0] if ids else since:.6f}",
             "more": len(found) > size,
         }
 

@@ -89,7 +89,8 @@ def one_row(stream: GeneratedStream) -> States | None:
 
 @_fixture
 def many_rows(stream: GeneratedStream) -> States | None:
-    return None if _keys(stream)[0].python not in (int, str) else [[row(stream, at) for at in range(1, 301)]]
+    count = 300 if stream.is_single else 1_001  # more than a batch is by default
+    return None if _keys(stream)[0].python not in (int, str) else [[row(stream, at) for at in range(1, count + 1)]]
 
 
 @_large

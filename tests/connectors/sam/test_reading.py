@@ -133,6 +133,7 @@ async def test_a_file_has_any_form(tmp_path: Path, form: str) -> None:
     [
         (lambda data: data[:-20], "line 3: it is not JSON"),
         (lambda data: data[: data.rindex(b"\n", 0, -1) + 1], "half written or damaged: its header announces 2 rows, and"),
+        (lambda data: data + data.splitlines(keepends=True)[-1], "not as it was written: its header announces 2 rows, and"),
         (lambda data: gzip.compress(data)[:-9], "half written or damaged"),
         (lambda data: b"", "is empty"),
         (lambda data: data.partition(b"\n")[2], "is no header: it has neither"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pipeline.assembly.commands.declared.changes import group_problems, untaken_streams
 from pipeline.assembly.connectors import Pair
 from pipeline.assembly.runtime import Runtime
 from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
+from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, plural
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
@@ -18,9 +19,14 @@ HISTORY = 10
 """How many Movements the history of a Flow has."""
 
 
-def declared_finding(schemas: Sequence[StreamSchema], pair: Pair, flow: Flow, endpoints: Sequence[str]) -> CheckFinding:
+def declared_finding(
+    schemas: Sequence[StreamSchema], stored: Collection[StreamName], pair: Pair, flow: Flow, endpoints: Sequence[str]
+) -> CheckFinding:
     """Patterns, labels, groups and endpoints of the declaration that name nothing."""
-    problems = [*group_problems(schemas, flow.declared, pair.destinations[0]), *(("", why) for why in endpoints)]
+    problems = [
+        *group_problems(schemas, flow.declared, pair.destinations[0], stored),
+        *(("", why) for why in endpoints),
+    ]
     return finding_of(
         "declared",
         [f"{flow.declared.where(flow.name, table)}: {why}" for table, why in problems],

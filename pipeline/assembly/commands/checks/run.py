@@ -49,6 +49,7 @@ from pipeline.engine.checks.sam_limits import sam_limits_finding
 from pipeline.engine.checks.scan import Scan, contents_finding, file_names_finding, lengths_finding, scan
 from pipeline.engine.checks.schemas import keys_finding, length_limits, names_finding, types_finding
 from pipeline.engine.control.approvals import read_approvals, terms_of
+from pipeline.engine.export.source_checks import stored_streams
 from pipeline.engine.outbox.outbox import Outbox
 from pipeline.paths import is_directory
 from pipeline.ports.checks import AppChecks
@@ -231,7 +232,8 @@ class _Checks:
             schemas = grouped(schemas, flow.declared)
             assert self._runtime is not None
             endpoints = await endpoint_problems(self._runtime, flow)
-            self._findings.append(declared_finding(schemas, self._pair, flow, endpoints))
+            stored = await stored_streams(self._runtime.flows, flow)
+            self._findings.append(declared_finding(schemas, stored, self._pair, flow, endpoints))
             choices = NO_CHOICES.of_flow(flow.declared)
             schemas = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
             self._findings.append(await self._approvals(flow, snapshot, schemas))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pipeline.domain.flows.groups import grouped, undeclared_problems
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.export.source_checks import stored_streams
 from pipeline.engine.notifications.endpoints import EndpointStore
 from pipeline.kit.places.parsing import parse_reference
 from pipeline.settings.flow_file import FlowEntry
@@ -142,7 +143,7 @@ async def _stream_problems(runtime: Runtime, flow: Flow, destination: object) ->
             schemas = grouped(await snapshot.streams(), flow.declared)
     except PipelineError as error:
         return (), str(error)
-    return group_problems(schemas, flow.declared, destination), ""
+    return group_problems(schemas, flow.declared, destination, await stored_streams(runtime.flows, flow)), ""
 
 
 async def endpoint_problems(runtime: Runtime, flow: Flow) -> Sequence[str]:
@@ -164,10 +165,13 @@ async def endpoint_problems(runtime: Runtime, flow: Flow) -> Sequence[str]:
 
 
 def group_problems(
-    schemas: Sequence[StreamSchema], declared: Declaration, destination: object
+    schemas: Sequence[StreamSchema], declared: Declaration, destination: object, stored: Collection[StreamName]
 ) -> Sequence[tuple[str, str]]:
-    """Return what of a declaration names nothing: the table, and a sentence. `schemas` have their declared labels."""
-    problems = list(undeclared_problems(schemas, declared))
+    """Return what of a declaration names nothing: the table, and a sentence.
+
+    `schemas` have their declared labels; `stored` are the streams that the Flow has moved.
+    """
+    problems = list(undeclared_problems(schemas, declared, stored))
     untaken = untaken_streams([schema.stream for schema in schemas], destination)
     tables = {
         **{rule.label: f"group.{quoted(rule.label)}" for rule in declared.groups},

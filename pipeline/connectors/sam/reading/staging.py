@@ -148,7 +148,8 @@ class _FileReading:
             raise UnreadableError(f"the file {self._file.stored} is empty; {_AGAIN}")
         announced = self._header.row_count
         if announced is not None and announced != self._rows:
+            fault = "half written or damaged" if self._rows < announced else "not as it was written"
             raise UnreadableError(
-                f"the file {self._file.stored} is half written or damaged: its header announces {announced} rows, and it "
-                f"has {self._rows}; {_AGAIN}"
+                f"the file {self._file.stored} is {fault}: its header announces {announced} rows, and it has "
+                f"{self._rows}; {_AGAIN}"
             )

@@ -25,13 +25,17 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class GeneratedStream:
-    """A stream for a handler. `references` are its fields that hold keys of other streams, with the names of those."""
+    """A stream for a handler. `references` are its fields that hold keys of other streams, with the names of those.
+
+    `is_single`: its handler gets one row at a time.
+    """
 
     name: str
     row: RowType
     key: tuple[str, ...]
     line: str
     references: Mapping[str, str]
+    is_single: bool = False
 
     @property
     def columns(self) -> Mapping[str, Any] | None:
@@ -142,7 +146,7 @@ def _stream(
         )
     guessed = {field: there for field in fields if field not in key and (there := _refers_to(field, names - {name}))}
     learned = {field: kind for field, kind in references.get(name, {}).items() if kind in names and field not in key}
-    return GeneratedStream(name, row, key, handler.line, guessed | learned)
+    return GeneratedStream(name, row, key, handler.line, guessed | learned, handler.creates)
 
 
 def _key_of(stream: str, row: RowType, line: str) -> tuple[str, ...]:
