@@ -220,7 +220,7 @@ def readable_source(flow: Flow, settings: Settings) -> Source:
 def readable_destination(flow: Flow, settings: Settings, *, generated: bool) -> Source:
     """Return the destination of a Flow, to be read and compared, as a whole: its mount points are its own."""
     there = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
-    options = ReadOptions(checksum=True, generated=generated)
+    options = ReadOptions(checksum=True, generated=generated, copy_of=flow.marks_namespace)
     return _source(there, _locations(flow.source), replace(settings, one_file_system=False), options)
 
 

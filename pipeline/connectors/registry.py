@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pipeline.connectors.locations import Location, path_location, read_path_url, read_server_url, split_url
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import StreamName
+from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.ports.checks import PlaceFacts
 from pipeline.ports.destination import Destination
@@ -36,7 +36,8 @@ class ReadOptions:
     `exclude` are paths to leave out, each with the item to report when it exists.
 
     `one_file_system`: a tree ends at mount points. `generated`: generated columns are read like others, to be compared;
-    no Movement stores them. `grants`: owners and privileges of a database are moved.
+    no Movement stores them. `grants`: owners and privileges of a database are moved. `copy_of`: the place is the copy of
+    this Flow, and definitions that it writes in another way than the source are those of the source.
     """
 
     exclude: Mapping[Path, InventoryItem] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class ReadOptions:
     one_file_system: bool = False
     generated: bool = False
     grants: bool = False
+    copy_of: FlowName | None = None
 
 
 def no_files(location: Location) -> Sequence[Path]:
@@ -109,7 +111,7 @@ POSTGRESQL = Connector(
     is_database=True,
     read=lambda url: read_server_url("postgresql", url),
     source=lambda location, options: _connector_module("postgres").PostgresSource(
-        location.written, generated=options.generated, grants=options.grants
+        location.written, generated=options.generated, grants=options.grants, copy_of=options.copy_of
     ),
     destination=lambda location: _connector_module("postgres").PostgresDestination(location.written),
     extra="postgres",

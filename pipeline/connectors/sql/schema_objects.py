@@ -9,7 +9,7 @@ from typing import Any
 ObjectId = tuple[str, str]
 """Kind and name."""
 
-_POSITION = frozenset({"last_value", "is_called", "set_to"})
+_STATE = frozenset({"last_value", "is_called", "set_to", "read_as"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,14 @@ class SchemaObject:
         return self.kind, self.name
 
     def is_same(self, other: SchemaObject) -> bool:
-        """Whether the definitions are equal. The position of a sequence does not count."""
+        """Whether the definitions are equal.
+
+        The state of the copy does not count: the position of a sequence,
+        and `read_as`, the statements that the destination makes of those that created the object."""
         return self.create == other.create and self._definition() == other._definition()
 
     def _definition(self) -> Mapping[str, Any]:
-        return {name: value for name, value in self.facts.items() if name not in _POSITION}
+        return {name: value for name, value in self.facts.items() if name not in _STATE}
 
     def with_facts(self, **facts: object) -> SchemaObject:
         """Return the object with further facts."""

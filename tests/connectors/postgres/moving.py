@@ -54,7 +54,7 @@ async def equal(movements: Movements) -> bool:
     """Whether the destination, a database, equals the source."""
     flows = movements.flows()
     flow = await flows.read_flow(FLOW)
-    copy = PostgresSource(movements.destination.location)
+    copy = PostgresSource(movements.destination.location, copy_of=flow.marks_namespace)
     verifier = Verifier(movements.store, flows, movements.clock, flow, source=movements.source, copy=copy)
     verification = await verifier.run(VerifyRequest())
     return verification.equal

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from pipeline.codec.values import from_json
 from pipeline.connectors.postgres import PostgresSource
-from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.keys import order
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.postgres.reading import ReadStream, differing, read_all
@@ -221,10 +220,3 @@ def test_a_key_of_any_type_is_read_in_our_order(keyed: dict[str, ReadStream], de
     assert read.content.keys == [(from_json(row["v"]),) for row in read.rows]
     ordered = [order(key) for key in read.content.keys]
     assert ordered == sorted(ordered)
-
-
-async def test_nan_in_a_key_is_an_error(place: Place) -> None:
-    place.run("CREATE TABLE with_nan (v float8 PRIMARY KEY)", "INSERT INTO with_nan VALUES ('NaN')")
-    with pytest.raises(ConfigurationError, match="table with_nan: a key is NaN"):
-        await read_all(PostgresSource(place.uri))
-    place.run("DROP TABLE with_nan")

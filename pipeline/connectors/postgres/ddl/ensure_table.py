@@ -23,6 +23,7 @@ from pipeline.connectors.postgres.ddl.create_table import (
 )
 from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
+from pipeline.connectors.postgres.ddl.evolution.dependents import make_room
 from pipeline.connectors.postgres.ddl.evolution.names import belongs_elsewhere, names_at_creation, take_name
 from pipeline.connectors.postgres.ddl.evolution.partitions import (
     FlowTables,
@@ -85,6 +86,7 @@ def ensure_table(
     """
     native = postgres_native(schema)
     _check_description(native, schema)
+    make_room(connection, name_of(native), ledger.created_objects)
     constraints_of(schema)  # unreadable ones are an error of this file, not of the end of the Movement
     table = _read_table(connection, native, schema.stream, ledger)
     parent = None if table is None else parent_of(connection, name_of(native))

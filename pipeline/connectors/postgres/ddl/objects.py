@@ -16,7 +16,7 @@ from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.ddl.evolution.dependents import restore_attached
 from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
 from pipeline.connectors.postgres.ddl.sequences import sequence_of
-from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_grants, read_objects
+from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_objects
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
@@ -28,6 +28,10 @@ _DEPENDENT = ("view", "materialized view", "rule")
 """Kinds that hold no data and may be dropped and created again with what they depend on."""
 _SHARED = frozenset({"comment", "table option", "sequence", *ROLE_KINDS})
 """Kinds that are set to the source's state, also where the Flow did not create them."""
+_REWRITTEN = frozenset(
+    {"domain", "function", "materialized view", "policy", "procedure", "rule", "statistics", "trigger", "view"}
+)
+"""Kinds with expressions, which PostgreSQL may write in another way once it has read its own text."""
 _ANOTHER = "the destination has another one of this name, which is left as it is"
 
 
@@ -40,6 +44,7 @@ class SchemaObjects:
         self._present: dict[ObjectId, SchemaObject] = {}
         self._dropped: set[ObjectId] = set()
         self._has_dropped = False
+        self._created: set[ObjectId] = set()
 
     def apply(self, wanted: Sequence[SchemaObject], *, refresh: bool, drop: bool = True) -> list[InventoryItem]:
         """Make the objects equal to `wanted`; return what became of each.
@@ -55,6 +60,7 @@ class SchemaObjects:
         failed = self._until_no_progress(ready, lambda one: self._ensure(one, refresh))
         if self._has_dropped:
             restore_attached(self._connection, self._present.values())
+        self._remember_what_is_read()
         return [_item(one, failed.get(one.id)) for one in wanted]
 
     def _until_no_progress(
@@ -97,10 +103,13 @@ class SchemaObjects:
         if one.kind == "sequence":
             return self._ensure_sequence(one)
         present = self._present.get(one.id)
-        if present is not None and not present.is_same(one):
-            if one.id not in self.ours and one.kind not in _SHARED:
+        if present is not None and not self._is_as_wanted(one, present):
+            if one.id in self.ours or one.kind in _SHARED:
+                self._replace(one)
+            elif self._reads_as(one, present):
+                self.ours[one.id] = one.with_facts(read_as=list(present.create))
+            else:
                 return _ANOTHER
-            self._replace(one)
         elif present is None:
             self._create(one)
         else:
@@ -109,10 +118,37 @@ class SchemaObjects:
             run_single(self._connection, f"REFRESH MATERIALIZED VIEW {one.name}")
         return None
 
+    def _is_as_wanted(self, one: SchemaObject, present: SchemaObject) -> bool:
+        """Whether an object is as the source has it, or is what the destination made of the same statements before."""
+        made = self.ours.get(one.id)
+        return present.is_same(one) or (
+            made is not None and made.is_same(one) and made.facts.get("read_as") == list(present.create)
+        )
+
+    def _reads_as(self, one: SchemaObject, present: SchemaObject) -> bool:
+        """Whether the statements of an object make what is present. Nothing is changed."""
+        if one.kind not in _REWRITTEN or one.remove is None:
+            return False
+        with suppress(psycopg.Error), self._connection.transaction(force_rollback=True):
+            for statement in (one.remove, *one.create):
+                run_single(self._connection, statement)
+            found = read_objects(self._connection, grants=False, kinds=(one.kind,))
+            return any(it.id == one.id and it.create == present.create for it in found)
+        return False
+
+    def _remember_what_is_read(self) -> None:
+        """Remember the definitions that PostgreSQL writes in another way than it was given them."""
+        kinds = {kind for kind, _ in self._created} & _REWRITTEN
+        for found in read_objects(self._connection, grants=False, kinds=kinds) if kinds else ():
+            made = self.ours.get(found.id)
+            if found.id in self._created and made is not None and not found.is_same(made):
+                self.ours[found.id] = made.with_facts(read_as=list(found.create))
+
     def _create(self, one: SchemaObject) -> None:
         for statement in one.create:
             run_single(self._connection, statement)
         self.ours[one.id] = self._present[one.id] = one
+        self._created.add(one.id)
 
     def _replace(self, one: SchemaObject) -> None:
         if one.kind in ("type", "domain"):
@@ -135,10 +171,11 @@ class SchemaObjects:
         described = {**one.facts, "create": one.create[0]}
         TypeEvolution(self._connection, tuple(self.ours), is_final=True).follow(described)
         self.ours[one.id] = self._present[one.id] = one
+        self._created.add(one.id)
 
     def _revoke(self, one: SchemaObject) -> None:
         """Revoke what is granted, but from the owner, who may be another one since the objects were read."""
-        for present in read_grants(self._connection):
+        for present in read_objects(self._connection, grants=True, kinds=("grant",)):
             if present.id == one.id and present.remove is not None:
                 run_single(self._connection, present.remove)
 

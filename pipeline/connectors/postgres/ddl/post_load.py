@@ -35,7 +35,7 @@ from pipeline.ports.destination import Violation
 
 READ_TABLES = 200
 """The columns and constraints of this many tables are read, and kept in memory, at once."""
-_ABOUT_THE_STATEMENT = ("0A", "22", "23", "42", "54", "55000")
+_ABOUT_THE_STATEMENT = ("0A", "22", "23", "2B", "2F", "38", "39", "42", "54", "55000", "P0")
 """SQLSTATEs, or their classes, that say that something cannot be created; any other is about the server."""
 
 

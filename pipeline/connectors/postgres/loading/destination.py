@@ -16,7 +16,7 @@ from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.claims import claim, complete, fence_flow, reason_not_to_begin
 from pipeline.connectors.postgres.loading.file_load import FileLoad
-from pipeline.connectors.postgres.loading.finishing import finish, kept_tables
+from pipeline.connectors.postgres.loading.finishing import finish, kept_tables, replace_tables
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.integrity.circles import Circles
 from pipeline.connectors.postgres.loading.integrity.references import References
@@ -287,6 +287,7 @@ class PostgresDestinationSession:
             items += widened_columns(connection, names, [it for it in schemas if it.stream in created])
             own = wanted.get(TECHNOLOGY, [])
             if own or objects.created():
+                replace_tables(connection, ledger, schemas, own)
                 items += self._apply(connection, objects, own, rows_changed=rows_changed)
             return [*items, *kept_tables(connection, ledger, schemas)]
 

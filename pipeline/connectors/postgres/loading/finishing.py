@@ -9,10 +9,12 @@ from functools import partial
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
 from pipeline.connectors.postgres.ddl.create_table import name_of
 from pipeline.connectors.postgres.ddl.ensure_table import created_tables, postgres_native, tables_of_ours
+from pipeline.connectors.postgres.ddl.evolution.dependents import RELATIONS
 from pipeline.connectors.postgres.ddl.evolution.former_tables import (
     KeptTable,
     drop_former_partitions,
     drop_former_tables,
+    drop_replaced_tables,
     former_streams,
 )
 from pipeline.connectors.postgres.ddl.evolution.names import NameOwners
@@ -22,6 +24,7 @@ from pipeline.connectors.postgres.ddl.target_table import table_oids
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.integrity.side_effects import read_side_effects
 from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
@@ -73,6 +76,14 @@ def _active_side_effects(
     effects = read_side_effects(connection, oids.values(), as_replica=as_replica)
     for name, oid in oids.items():
         yield from (Violation(streams[name], text) for text in effects[oid].violations())
+
+
+def replace_tables(
+    connection: Connection, ledger: ImportLedger, schemas: Sequence[StreamSchema], wanted: Sequence[SchemaObject]
+) -> None:
+    """Drop tables whose names the source has for views, sequences or types now, as far as they are the Flow's, and empty."""
+    names = [one.name for one in wanted if one.kind in RELATIONS]
+    ledger.forget_streams(sorted(drop_replaced_tables(connection, ledger, schemas, names)))
 
 
 def kept_tables(connection: Connection, ledger: ImportLedger, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:

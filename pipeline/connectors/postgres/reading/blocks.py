@@ -28,7 +28,7 @@ class RowFormat:
         table = select.table
         named = [[column.name, column.base_type or column.native_type] for column in table.data_columns]
         self.seed = xxh3_64_intdigest(orjson.dumps([table.key, named]))
-        self.keys = RowKeys(select.fields, select.key, select.place)
+        self.keys = RowKeys(select.fields, select.key)
         self.lines = UpsertLines(select.fields)
         self.wants_arrays = False
 

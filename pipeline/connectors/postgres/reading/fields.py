@@ -17,7 +17,7 @@ import orjson
 
 from pipeline.codec.event_files.array_lines import joined
 from pipeline.codec.values import count_lines
-from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
+from pipeline.connectors.postgres.schema.tables import Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
 from pipeline.connectors.sql.identifiers import quoted
 
@@ -40,7 +40,8 @@ class Field:
 
 def fields_of(table: Table) -> tuple[Field, ...]:
     """Return the fields of a table's rows, in the order of the records' members."""
-    row_key = () if table.key else (Field(ROW, quoted(ROW), Form.PLAIN), Field(DUP, quoted(DUP), Form.NUMBER))
+    row, dup = table.row_key
+    row_key = () if table.key else (Field(row, quoted(row), Form.PLAIN), Field(dup, quoted(dup), Form.NUMBER))
     return (*row_key, *map(_field, table.data_columns))
 
 

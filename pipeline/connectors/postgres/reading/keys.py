@@ -9,24 +9,23 @@ import orjson
 
 from pipeline.connectors.postgres.reading.fields import SEPARATOR, Field, Rows, bytes_of, split
 from pipeline.connectors.postgres.schema.types import Form
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import UnreadableError
 from pipeline.domain.keys import Key, KeyValue
 
 _ReadColumn = Callable[[Sequence[bytes]], Sequence[KeyValue]]
 
 
 class RowKeys:
-    """Decodes the keys of rows with `fields`: the columns `key`, in that order. `place` names the table in errors."""
+    """Decodes the keys of rows with `fields`: the columns `key`, in that order."""
 
-    def __init__(self, fields: Sequence[Field], key: Sequence[str], place: str) -> None:
+    def __init__(self, fields: Sequence[Field], key: Sequence[str]) -> None:
         names = [field.name for field in fields]
         self._columns = [(names.index(name), _READERS.get(fields[names.index(name)].form, _as_json)) for name in key]
         self._width = len(fields)
         self._is_first = [at for at, _ in self._columns] == [0] and fields[0].form in _NEVER_ESCAPED
-        self._place = place
 
     def of(self, rows: Rows) -> list[Key]:
-        """Return the keys, in order. ConfigurationError for NaN, which has no order."""
+        """Return the keys, in order. UnreadableError for NaN, which has no order."""
         if self._is_first:
             return self._read(_first_fields(rows), 1)
         return self.of_values(split(rows, self._width))
@@ -36,10 +35,7 @@ class RowKeys:
         return self._read(values, self._width)
 
     def _read(self, values: Sequence[bytes], width: int) -> list[Key]:
-        try:
-            return list(zip(*[read(values[at::width]) for at, read in self._columns], strict=True))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{self._place}: {error}") from None
+        return list(zip(*[read(values[at::width]) for at, read in self._columns], strict=True))
 
 
 _NEVER_ESCAPED = (Form.NUMBER, Form.PLAIN)
@@ -62,7 +58,9 @@ def _as_json(texts: Sequence[bytes]) -> Sequence[KeyValue]:
 def _floats(texts: Sequence[bytes]) -> Sequence[KeyValue]:
     found = list(map(float, texts))
     if any(map(math.isnan, found)):
-        raise ConfigurationError("a key is NaN, which has no order; give the table another key")
+        raise UnreadableError(
+            "a key is NaN, which has no order; give the table another key, or leave it out with --exclude", "table"
+        )
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.connectors.postgres.reading.fields import Field, copy_statement, fields_of
-from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
+from pipeline.connectors.postgres.schema.tables import Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
 from pipeline.connectors.sql.identifiers import quoted
 
@@ -32,7 +32,7 @@ class TableSelect:
     @property
     def key(self) -> tuple[str, ...]:
         """The names of the fields that are the key."""
-        return self.table.key or (ROW, DUP)
+        return self.table.key or self.table.row_key
 
     @property
     def is_indexed(self) -> bool:
@@ -42,7 +42,7 @@ class TableSelect:
     @property
     def order(self) -> Sequence[str]:
         """The SQL to order by, a term for each column of the key."""
-        return [self._order(column) for column in self.table.key_columns] or [quoted(ROW), quoted(DUP)]
+        return [self._order(column) for column in self.table.key_columns] or list(map(quoted, self.table.row_key))
 
     def copy(self, condition: str = "") -> str:
         """Return the COPY of the rows for which `condition` holds, in key order."""
@@ -57,12 +57,11 @@ class TableSelect:
         columns = [quoted(column.name) for column in self.table.data_columns]
         if self.table.key:
             return f"(SELECT {', '.join(columns)} FROM {self.table.from_item} AS t{where} ORDER BY {order})"
-        digest = f'({self.table.digest}) COLLATE "C" AS {quoted(ROW)}'
+        row, dup = map(quoted, self.table.row_key)
+        digest = f'({self.table.digest}) COLLATE "C" AS {row}'
         digested = f"SELECT {', '.join([digest, *columns])} FROM {self.table.from_item} AS t{where}"
-        counted = f"row_number() OVER (PARTITION BY {quoted(ROW)}) - 1 AS {quoted(DUP)}"
-        return (
-            f"(SELECT {', '.join([quoted(ROW), counted, *columns])} FROM ({digested} OFFSET 0) AS d ORDER BY {order})"
-        )
+        counted = f"row_number() OVER (PARTITION BY {row}) - 1 AS {dup}"
+        return f"(SELECT {', '.join([row, counted, *columns])} FROM ({digested} OFFSET 0) AS d ORDER BY {order})"
 
     def _order(self, column: TableColumn) -> str:
         name = quoted(column.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,7 @@ from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.catalog import read_tables
 from pipeline.connectors.postgres.schema.definitions import definitions_of
 from pipeline.connectors.postgres.schema.large_objects import has_large_objects
-from pipeline.connectors.postgres.schema.objects.catalog import TECHNOLOGY, read_objects
+from pipeline.connectors.postgres.schema.objects.catalog import TECHNOLOGY, as_written, read_objects
 from pipeline.connectors.postgres.schema.streams import Stream, read_streams
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import table_errors, translated
@@ -28,7 +28,7 @@ from pipeline.connectors.sql.large_objects import large_object_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import blocks_of, schema_stream
 from pipeline.domain.errors import ConfigurationError, UnreadableError
-from pipeline.domain.ids import StreamName
+from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, StreamSchema
 from pipeline.ports.source import RowBlock
@@ -52,6 +52,17 @@ class _Exported:
     default_is_c: bool
 
 
+_Catalog = tuple[list[Stream], list[SchemaObject], bool]
+"""The streams of a database, its schema objects, and whether it has large objects."""
+
+
+def _read_catalog(connection: Connection, *, generated: bool, grants: bool, copy_of: FlowName | None) -> _Catalog:
+    streams, objects = read_streams(connection, generated=generated), read_objects(connection, grants=grants)
+    if copy_of is not None:
+        objects = as_written(connection, objects, copy_of)
+    return streams, objects, has_large_objects(connection)
+
+
 class PostgresSource:
     """The database at `url`, each table of which is a stream. Reading changes nothing.
 
@@ -60,10 +71,16 @@ class PostgresSource:
     a table (DROP, TRUNCATE, most of ALTER TABLE, VACUUM FULL) waits until the export has ended.
     """
 
-    def __init__(self, url: str, *, generated: bool = False, grants: bool = False) -> None:
-        """Read the database; with `generated`, generated columns too, to be compared; with `grants`, owners and privileges."""
+    def __init__(
+        self, url: str, *, generated: bool = False, grants: bool = False, copy_of: FlowName | None = None
+    ) -> None:
+        """Read the database; with `generated`, generated columns too, to be compared; with `grants`, owners and privileges.
+
+        `copy_of`: it is the copy of this Flow, and definitions are those of the source where PostgreSQL has only written
+        them in another way.
+        """
         self._place = parse_location(url)
-        self._generated, self._grants = generated, grants
+        self._catalog = partial(_read_catalog, generated=generated, grants=grants, copy_of=copy_of)
 
     @property
     def location(self) -> str:
@@ -75,9 +92,7 @@ class PostgresSource:
         try:
             exported = await run_sync(self._begin, connection)
             with closing(SnapshotConnections(partial(self._join, exported.name))) as readers:
-                yield PostgresSnapshot(
-                    self.location, connection, exported, readers, generated=self._generated, grants=self._grants
-                )
+                yield PostgresSnapshot(self.location, connection, exported, readers, self._catalog)
         finally:
             connection.close()
 
@@ -121,13 +136,11 @@ class PostgresSnapshot:
         connection: Connection,
         exported: _Exported,
         readers: SnapshotConnections,
-        *,
-        generated: bool,
-        grants: bool,
+        catalog: Callable[[Connection], _Catalog],
     ) -> None:
         """Read the catalog through `connection`, which has exported its snapshot, and rows through the `readers`."""
         self._location, self._connection, self._exported, self._readers = location, connection, exported, readers
-        self._generated, self._grants = generated, grants
+        self._catalog = catalog
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
         self._sizes: Mapping[int, int] = {}
@@ -195,11 +208,9 @@ class PostgresSnapshot:
         async with open_table(select, plan, self._readers) as blocks:
             yield blocks
 
-    def _read_catalog(self) -> tuple[list[Stream], list[SchemaObject], bool]:
+    def _read_catalog(self) -> _Catalog:
         with translated(self._location):
-            connection = self._connection
-            streams = read_streams(connection, generated=self._generated)
-            return streams, read_objects(connection, grants=self._grants), has_large_objects(connection)
+            return self._catalog(self._connection)
 
     def _ensure_readable(self, select: TableSelect) -> None:
         if not select.table.readable:

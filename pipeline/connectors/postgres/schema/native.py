@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pipeline.codec.event_files.constraints import MEMBER, constraints_to_json
 from pipeline.connectors.postgres.schema.catalog import Catalog
 from pipeline.connectors.postgres.schema.catalog_queries import Row
-from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
+from pipeline.connectors.postgres.schema.tables import Table, TableColumn
 from pipeline.domain.constraints import TableConstraints
 
 _IDENTITY = {"": "", "a": "ALWAYS", "d": "BY DEFAULT"}
@@ -35,7 +35,7 @@ def native_description(catalog: Catalog, table: Table, constraints: TableConstra
         "unlogged": table.unlogged,
         "columns": list(map(_column, table.columns)),
         "key": _key(catalog.key_index(table.oid)),
-        "row_key": None if table.key else {"row": ROW, "dup": DUP, "digest": table.digest},
+        "row_key": None if table.key else _row_key(table),
         **_constraints(catalog, table.oid),
         "partition_by": table.partition_by,
         "partitions": [_partition(catalog, row) for row in partitions],
@@ -47,6 +47,11 @@ def native_description(catalog: Catalog, table: Table, constraints: TableConstra
         "schemas": sorted(schemas),
         MEMBER: constraints_to_json(constraints),
     }
+
+
+def _row_key(table: Table) -> dict[str, object]:
+    row, dup = table.row_key
+    return {"row": row, "dup": dup, "digest": table.digest}
 
 
 def _need(row: Row) -> dict[str, object]:

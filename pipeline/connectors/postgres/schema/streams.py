@@ -17,7 +17,7 @@ import orjson
 from pipeline.connectors.postgres.schema.catalog import Catalog
 from pipeline.connectors.postgres.schema.constraints import constraints_of_table, unsupported_keys
 from pipeline.connectors.postgres.schema.native import native_description
-from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table
+from pipeline.connectors.postgres.schema.tables import Table
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.domain.ids import Label
 from pipeline.domain.schema import Column, StreamSchema
@@ -65,6 +65,7 @@ def _stream_schema(table: Table, native: Mapping[str, object], identities: tuple
     if not table.key:
         described = orjson.dumps([[it.name, it.native_type] for it in table.data_columns])
         basis = sha256(described).hexdigest()[:32]
-        columns[:0] = Column(ROW, "text", False, "text"), Column(DUP, "integer", False, "bigint")
-    name, key = table.stream, table.key or (ROW, DUP)
+        row, dup = table.row_key
+        columns[:0] = Column(row, "text", False, "text"), Column(dup, "integer", False, "bigint")
+    name, key = table.stream, table.key or table.row_key
     return StreamSchema(name, Label(name), tuple(columns), key, {"postgresql": native}, identities, basis)

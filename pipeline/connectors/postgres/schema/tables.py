@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count as count_from
 
 from pipeline.connectors.postgres.schema.types import WireType
 from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.ids import StreamName
-
-ROW = "$row"
-DUP = "$dup"
-"""The two columns that identify a row of a table without a key (see streams.py)."""
-
+from pipeline.domain.schema import SPECIAL_STREAMS
 
 _ROW_COLUMNS = 800
 """Columns in one ROW of a digest, each with two of the at most 1,664 values."""
@@ -20,7 +17,8 @@ _ROW_COLUMNS = 800
 def stream_name(schema: str, table: str) -> StreamName:
     """Return the name of a table's stream."""
     parts = [table] if schema == "public" else [schema, table]
-    return StreamName(".".join(quoted(part) if "." in part or '"' in part else part for part in parts))
+    is_odd = [part in SPECIAL_STREAMS or "." in part or '"' in part for part in parts]
+    return StreamName(".".join(quoted(part) if odd else part for part, odd in zip(parts, is_odd, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +95,15 @@ class Table:
         """The columns of the key, in key order."""
         by_name = {column.name: column for column in self.columns}
         return tuple(by_name[name] for name in self.key)
+
+    @property
+    def row_key(self) -> tuple[str, str]:
+        """The names of the two columns that identify a row of a table without a key (streams.py), which it has not itself."""
+        names = {column.name for column in self.columns}
+        mark = next(
+            mark for mark in ("$" * count for count in count_from(1)) if names.isdisjoint((f"{mark}row", f"{mark}dup"))
+        )
+        return f"{mark}row", f"{mark}dup"
 
     @property
     def digest(self) -> str:

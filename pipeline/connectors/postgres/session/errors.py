@@ -23,6 +23,8 @@ _AGAIN = "run the command again; it carries on where it stopped"
 _LOST = f"the connection was lost; {_AGAIN}"
 _FILES = f"the server cannot read or write its files; check its disk, quotas, limits and log, then {_AGAIN}"
 
+_FUNCTION = "a function or trigger of the database fails or forbids it"
+
 _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     "08": (TransientError, _LOST),
     "0A": (ConfigurationError, "this server does not support it"),
@@ -30,23 +32,33 @@ _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     "23": (ConfigurationError, "a constraint forbids it"),
     "25006": (RefusedError, "it is read-only (a standby, or default_transaction_read_only); name the primary server"),
     "25P03": (TransientError, _LOST),
+    "2B": (ConfigurationError, "other objects depend on it"),
+    "2F": (ConfigurationError, _FUNCTION),
     "28": (ConfigurationError, "the server rejects the login; check user and password"),
+    "38": (ConfigurationError, _FUNCTION),
+    "39": (ConfigurationError, _FUNCTION),
     "3D000": (ConfigurationError, "there is no such database; check the name"),
     "3F000": (ConfigurationError, "there is no such schema; check the name"),
     "40": (TransientError, f"it conflicts with another transaction; {_AGAIN}"),
     "42": (ConfigurationError, "PostgreSQL cannot do this with the tables as they are"),
     "42501": (RefusedError, "a privilege is missing; have the owner grant it, then run the command again"),
+    "44": (ConfigurationError, "a view forbids it"),
     "53": (TransientError, f"the server is short of resources; {_AGAIN}"),
     "53100": (RefusedError, f"the server's disk is full; free some space there, then {_AGAIN}"),
     "53400": (RefusedError, f"a limit that is set at the server is reached; raise it there, then {_AGAIN}"),
     "54": (ConfigurationError, "a limit of PostgreSQL is exceeded"),
     "55006": (TransientError, f"it is in use; {_AGAIN}"),
+    "55000": (ConfigurationError, "PostgreSQL cannot do this with the objects as they are"),
     "55P03": (TransientError, "another session holds a lock for too long; run the command again when it has ended"),
+    "55P04": (TransientError, f"a new enum label is not committed yet; {_AGAIN}"),
     "57": (TransientError, f"the server ended the work; {_AGAIN}"),
     "57P04": (ConfigurationError, "the database was dropped"),
     "58": (RefusedError, _FILES),
     "58P01": (DamagedError, "a file of the server is missing; restore it from a backup"),
     "72": (TransientError, f"the snapshot has become too old; {_AGAIN}"),
+    "HV": (ConfigurationError, "a foreign server does not do it"),
+    "P0": (ConfigurationError, _FUNCTION),
+    "XX000": (RefusedError, f"an internal error of the server or of an extension; see the server's log, then {_AGAIN}"),
     "XX001": (DamagedError, "data of the server is damaged; restore it from a backup"),
     "XX002": (DamagedError, "an index is damaged; REINDEX it"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -10,16 +10,32 @@ import psycopg
 from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_objects
 from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.postgres.session.errors import server_message
+from pipeline.connectors.sql.identifiers import qualified
 from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
+from pipeline.domain.errors import ConfigurationError
 
 DEPENDS = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
 """Errors that say that an object depends on what is to be changed."""
 
 _ATTACHED = frozenset({"comment", "trigger", "rule", *ROLE_KINDS})
 """Kinds that PostgreSQL drops together with the view, trigger or policy that they belong to."""
-_GONE = (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable)
+_GONE = (
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+)
 """Errors that say that what an object belongs to is not there any more."""
 
+RELATIONS = frozenset({"domain", "materialized view", "sequence", "type", "view"})
+"""Kinds of which no object may have the name of a table."""
+_IN_THE_WAY = """
+SELECT oid, oid::regclass::text FROM pg_class WHERE oid = to_regclass(%(name)s) AND relkind NOT IN ('r', 'p')
+UNION ALL SELECT 0, oid::regtype::text FROM pg_type WHERE oid = to_regtype(%(name)s) AND typtype IN ('d', 'e', 'r')
+"""
+"""What has the name of a table; the object id only of what a view may depend on."""
 _DEPENDENTS = """
 WITH RECURSIVE dependents AS (
     SELECT r.ev_class AS oid, 1 AS depth FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
@@ -85,3 +101,27 @@ def restore_attached(connection: Connection, objects: Iterable[SchemaObject]) ->
             with suppress(*_GONE), connection.transaction():
                 for statement in one.create:
                     run_single(connection, statement)
+
+
+def make_room(connection: Connection, table: tuple[str, str], created: Callable[[], Collection[ObjectId]]) -> None:
+    """Drop the view, sequence or type with the name of a table, which the source has now, if the Flow has `created` it.
+
+    So it does with views on it, which the end of the Movement creates again. ConfigurationError when anything else depends
+    on it.
+    """
+    found = connection.execute(_IN_THE_WAY, {"name": qualified(*table)}).fetchall()
+    if not found:
+        return
+    names, ours = {qualified(*table), *(name for _, name in found)}, created()
+    objects = {one.id: one for one in read_objects(connection, grants=False) if one.id in ours}
+    for one in [one for one in objects.values() if one.kind in RELATIONS and one.name in names]:
+        try:
+            for dependent in dependents_of(connection, [oid for oid, _ in found]):
+                if dependent in objects:
+                    run_single(connection, str(objects[dependent].remove))
+            run_single(connection, str(one.remove))
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise ConfigurationError(
+                f"The source has a table {one.name} now, but at the destination something depends on the {one.kind} of this "
+                f"name (PostgreSQL: {server_message(error)}). Drop that, and move again"
+            ) from error

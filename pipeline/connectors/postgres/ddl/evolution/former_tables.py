@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -23,6 +24,9 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
 _STAND_INS = r"SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE 'former\_%%'"
+_TABLES_OF_NAMES = """
+SELECT c.oid FROM unnest(%s::text[]) AS name JOIN pg_class AS c ON c.oid = to_regclass(name) WHERE c.relkind IN ('r', 'p')
+"""
 _PARTITIONS = """
 SELECT c.oid, n.nspname, c.relname FROM pg_partition_tree(%s) AS p JOIN pg_class AS c ON c.oid = p.relid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE p.level > 0
@@ -81,6 +85,26 @@ def drop_former_tables(
                 kept.append(KeptTable(stream, ".".join(table), successors[stream], error.reason))
         if len(kept) == len(left):
             return gone, kept
+
+
+def drop_replaced_tables(
+    connection: Connection, ledger: FlowLedger, schemas: Sequence[StreamSchema], names: Sequence[str]
+) -> Set[StreamName]:
+    """Drop the empty tables that the Flow has created and whose names the source has for something else now.
+
+    `names` are those, as SQL. Return the streams of the tables that are gone.
+    """
+    found = {row[0] for row in connection.execute(_TABLES_OF_NAMES, (list(names),))}
+    created = ledger.created() if found else set()
+    former = {schema.stream: postgres_native(schema) for schema in schemas if schema.stream in created}
+    drop = _Drop(connection, created_tables(ledger), foreign_keys_of(former.values()), ledger.created_objects())
+    gone: set[StreamName] = set()
+    for stream, native in former.items():
+        if table_oid(connection, *name_of(native)) in found:
+            with suppress(_KeptError):  # the object that cannot be created says so
+                drop.run(name_of(native))
+                gone.add(stream)
+    return gone
 
 
 class _KeptError(Exception):

@@ -6,9 +6,10 @@ values. The export sends the values whose text has changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -112,14 +113,45 @@ class TypeEvolution:
 
 
 def _label_changes(name: str, present: Sequence[str], wanted: Sequence[str]) -> Iterator[str] | None:
-    """Return the statements that add or rename labels; None if they do not suffice."""
-    if [label for label in wanted if label in present] == list(present):
-        return label_statements(wanted, present, name)
-    if len(present) == len(wanted):
-        pairs = [(old, new) for old, new in zip(present, wanted, strict=True) if old != new]
-        if all(old not in wanted and new not in present for old, new in pairs):
-            return (f"ALTER TYPE {name} RENAME VALUE {literal(old)} TO {literal(new)}" for old, new in pairs)
-    return None
+    """Return the statements that rename and add labels; None if they do not suffice.
+
+    Which of several new labels an old one has become is not known, and need not be: what has it is sent again.
+    """
+    kept = set(present) & set(wanted)
+    here, there = _runs(present, kept), _runs(wanted, kept)
+    if list(here) != list(there) or any(len(old) > len(there[label]) for label, old in here.items()):
+        return None
+    renamed = [pair for label, old in here.items() for pair in zip(old, there[label], strict=False)]
+    renames = (f"ALTER TYPE {name} RENAME VALUE {literal(old)} TO {literal(new)}" for old, new in renamed)
+    names = dict(renamed)
+    return chain(renames, label_statements(wanted, [names.get(label, label) for label in present], name))
+
+
+def _runs(labels: Sequence[str], kept: Set[str]) -> Mapping[str | None, list[str]]:
+    """Return the labels that are not kept, by the kept one that they follow, in order; None stands for the beginning."""
+    last: str | None = None
+    runs: dict[str | None, list[str]] = {last: []}
+    for label in labels:
+        if label in kept:
+            last = label
+            runs[last] = []
+        else:
+            runs[last].append(label)
+    return runs
+
+
+def commit_labels(connection: Connection, types: Iterable[Native]) -> None:
+    """Add labels to enums, and rename them, each in a transaction of its own: PostgreSQL lets no other use a new label.
+
+    Statements that are impossible are left to the transaction that needs them.
+    """
+    for wanted in types:
+        name = qualified(wanted["schema"], wanted["name"])
+        present = described_type(connection, name) if wanted["kind"] == "enum" else None
+        if present is not None and present["kind"] == "enum":
+            for statement in _label_changes(name, present["labels"], wanted["labels"]) or ():
+                with suppress(psycopg.ProgrammingError), connection.transaction():
+                    run_single(connection, statement)
 
 
 def _attribute_changes(

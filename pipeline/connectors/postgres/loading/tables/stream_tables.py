@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import psycopg
+
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, refuse_other_case
 from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
 from pipeline.connectors.postgres.ddl.create_table import name_of
 from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table, postgres_native
 from pipeline.connectors.postgres.ddl.evolution.former_tables import former_partitions
+from pipeline.connectors.postgres.ddl.evolution.types import commit_labels
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, lock_definitions
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
@@ -43,6 +46,14 @@ class StreamTables:
         known = self._known.get(schema.stream)
         if known is not None and known.schema == schema:
             return known
+        try:
+            return self._made(connection, ledger, header)
+        except psycopg.errors.UnsafeNewEnumValueUsage:
+            commit_labels(connection, postgres_native(schema).get("types", ()))
+            return self._made(connection, ledger, header)
+
+    def _made(self, connection: Connection, ledger: ImportLedger, header: Header) -> StreamTable:
+        schema = header.schema
         with connection.transaction():
             lock_definitions(connection)
             names = LocalNames(connection, ledger.streams, schema.stream)

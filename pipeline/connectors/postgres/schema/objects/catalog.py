@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from pipeline.connectors.postgres.schema.objects import privileges, queries
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified
 from pipeline.connectors.sql.schema_objects import SchemaObject
+from pipeline.connectors.sql.schema_stream import decode_object
+from pipeline.domain.ids import FlowName
 
 TECHNOLOGY = "postgresql"
 PRE_DATA_KINDS = 12
@@ -51,25 +53,45 @@ ROLE_KINDS = frozenset({"owner", "grant"})
 """Kinds that name roles. They are moved on request."""
 
 
-def read_grants(connection: Connection) -> list[SchemaObject]:
-    """Return the objects of privileges alone."""
-    return [one for kind, query in _QUERIES if kind == "grant" for one in _described(connection, kind, query)]
+_READ_WITH = {"procedure": "function", "materialized view": "view", "domain": "type"}
+"""Kinds that the query of another one gives."""
 
 
-def read_objects(connection: Connection, *, grants: bool) -> list[SchemaObject]:
+def read_objects(connection: Connection, *, grants: bool, kinds: Collection[str] = ()) -> list[SchemaObject]:
     """Return all schema objects that belong to the app, in creation order. Works in the connection's transaction.
 
-    Without `grants`, the objects of privileges have a reason not to be moved, and owners are left out.
+    Without `grants`, the objects of privileges have a reason not to be moved, and owners are left out. `kinds`: only of
+    these, and of those that are read with them.
     """
     found: list[SchemaObject] = []
+    wanted = {_READ_WITH.get(kind, kind) for kind in kinds}
     for kind, query in _QUERIES:
-        if kind == "owner" and not grants:
+        if (kind == "owner" and not grants) or (kinds and kind not in wanted):
             continue
         described = _types(connection) if kind == "type" else _described(connection, kind, query)
         if kind == "grant" and not grants:
             described = (replace(one, reason=privileges.NOT_ASKED) for one in described)
         found.extend(described)
     return found
+
+
+def as_written(connection: Connection, objects: Sequence[SchemaObject], flow: FlowName) -> list[SchemaObject]:
+    """Return the objects of a Flow's copy with the source's definitions, where PostgreSQL writes them in another way here."""
+    if connection.execute("SELECT to_regclass('_pipeline.objects')").fetchone() == (None,):
+        return list(objects)
+    rows = connection.execute(
+        "SELECT kind, name, rank, created FROM _pipeline.objects WHERE flow = %s AND created LIKE '%%\"read_as\"%%'",
+        (flow,),
+    )
+    created = {one.id: one for one in (decode_object(*row) for row in rows)}
+    return [_as_created(one, created.get(one.id)) for one in objects]
+
+
+def _as_created(one: SchemaObject, created: SchemaObject | None) -> SchemaObject:
+    if created is None or created.facts["read_as"] != list(one.create):
+        return one
+    facts = {name: value if name == "populated" else created.facts[name] for name, value in one.facts.items()}
+    return replace(one, create=created.create, facts=facts)
 
 
 def _described(connection: Connection, kind: str, query: str) -> Iterator[SchemaObject]:
