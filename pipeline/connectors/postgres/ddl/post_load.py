@@ -21,6 +21,7 @@ from pipeline.connectors.postgres.ddl.create_table import (
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.evolution.constraints import present_definitions
 from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS, NameOwners
+from pipeline.connectors.postgres.ddl.evolution.partition_indexes import misnamed_indexes
 from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
 from pipeline.connectors.postgres.ddl.present_tables import PresentTables
 from pipeline.connectors.postgres.ddl.sequences import advance_sequences, sequence_of
@@ -62,6 +63,7 @@ def finish_streams(
             violations += table.forbid_nulls()
             violations += table.set_defaults()
             violations += table.name_sequences()
+            violations += table.name_partition_indexes()
             violations += table.set_persistence()
         violations += table.advance_sequences()
     names = {table.name for table in wanted}
@@ -107,13 +109,18 @@ class _Table:
                 yield from self._create(f"the inheritance from {parent[1]}", statement)
 
     def create_constraints(self, *, renames: bool) -> Iterator[Violation]:
-        """Create the constraints and indexes of the table and its partitions, unless an equal one or its name exists."""
+        """Create the constraints and indexes of the table and its partitions, unless one of that name exists.
+
+        Nor is one created where an equal one has a name that nothing has at the source. Two that are equal there are two here.
+        """
         for native in self._every():
             table = qualified(*name_of(native))
             if renames:
                 yield from self._rename_equal(native)
-            constraints, indexes = map(_texts, self.present.definitions(name_of(native)))
-            has_key = any(text.startswith("PRIMARY KEY") for text in constraints)
+            definitions = self.present.definitions(name_of(native))
+            has_key = any(text.startswith("PRIMARY KEY") for text in definitions[0].values())
+            names = {it["name"] for it in (*native.get("constraints", ()), *native.get("indexes", ()))}
+            constraints, indexes = (_texts(found, without=names) for found in definitions)
             for it in native.get("constraints", ()):
                 if has_key and it["kind"] == "primary":
                     continue
@@ -155,6 +162,11 @@ class _Table:
             if present is not None and schema == self.name[0] and not self._is_called(present, qualified(schema, name)):
                 statement = f"ALTER SEQUENCE {present} RENAME TO {quoted(name)}"
                 yield from self._create(f"the sequence {name}", statement, self._native, name)
+
+    def name_partition_indexes(self) -> Iterator[Violation]:
+        """Give the indexes that partitions of ours have for those of their parents the source's names."""
+        for index in misnamed_indexes(self._connection, self._native, self._owners.created):
+            yield from self._create(f"the index {index.name}", index.renamed(index.name), index.partition, index.name)
 
     def _is_called(self, relation: str, name: str) -> bool:
         row = self._connection.execute("SELECT to_regclass(%s) = to_regclass(%s)", (relation, name)).fetchone()
@@ -275,6 +287,9 @@ def _alter_column(native: Native, column: Native) -> str:
     return f"ALTER TABLE {qualified(*name_of(native))} ALTER COLUMN {quoted(column['name'])}"
 
 
-def _texts(present: Mapping[str, str]) -> Set[str]:
-    """Return names and definitions. An index may have the name of a constraint that is none of its own."""
-    return {*present, *present.values()}
+def _texts(present: Mapping[str, str], *, without: Set[str] = frozenset()) -> Set[str]:
+    """Return all names, and definitions but for those of names in `without`.
+
+    An index may have the name of a constraint that is none of its own.
+    """
+    return {*present, *(text for name, text in present.items() if name not in without)}

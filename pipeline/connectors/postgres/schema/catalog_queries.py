@@ -82,7 +82,8 @@ SELECT i.indrelid AS "table", c.relname AS name, i.indisprimary AS "primary", i.
              WHERE k.place <= i.indnkeyatts ORDER BY k.place)::text[] AS columns,
        replace(pg_get_indexdef(i.indexrelid), format('INDEX %%I ON ONLY ', c.relname),
                format('INDEX %%I ON ', c.relname)) AS definition,
-       c.relispartition AS inherited,
+       (SELECT p.relname FROM pg_inherits AS h JOIN pg_class AS p ON p.oid = h.inhparent
+        WHERE h.inhrelid = i.indexrelid) AS parent,
        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) AS constrains
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 WHERE i.indrelid = ANY (%(oids)s) AND i.indislive

@@ -90,7 +90,7 @@ def _constraints(catalog: Catalog, oid: int) -> dict[str, Sequence[dict[str, obj
         "indexes": [
             {"name": row["name"], "definition": row["definition"], "unique": row["unique"]}
             for row in catalog.indexes[oid]
-            if not row["constrains"] and not row["inherited"]
+            if not row["constrains"] and row["parent"] is None
         ],
         "foreign_keys": [
             {
@@ -115,6 +115,11 @@ def _partition(catalog: Catalog, row: Row) -> dict[str, object]:
         "columns": [
             {it: column[it] for it in ("name", "default", "not_null", "not_null_name")}
             for column in catalog.partition_columns[row["oid"]]
+        ],
+        "inherited_indexes": [
+            {"name": index["name"], "of": index["parent"]}
+            for index in catalog.indexes[row["oid"]]
+            if index["parent"] is not None
         ],
         **_constraints(catalog, row["oid"]),
     }

@@ -26,7 +26,7 @@ WITH given AS MATERIALIZED (SELECT name, to_regclass(name)::oid AS oid FROM unne
 SELECT g.name, k.conname, pg_get_constraintdef(k.oid), false
 FROM given AS g JOIN pg_constraint AS k ON k.conrelid = g.oid
 UNION ALL
-SELECT g.name, c.relname, pg_get_indexdef(c.oid), true
+SELECT g.name, c.relname, CASE WHEN c.relispartition THEN '' ELSE pg_get_indexdef(c.oid) END, true
 FROM given AS g JOIN pg_index AS i ON i.indrelid = g.oid JOIN pg_class AS c ON c.oid = i.indexrelid
 """
 
@@ -36,7 +36,10 @@ _WITH_AN_INDEX = ("PRIMARY KEY", "UNIQUE", "EXCLUDE")
 
 
 Definitions = tuple[dict[str, str], dict[str, str]]
-"""Those of a table's constraints, and those of its indexes without their names, by name."""
+"""Those of a table's constraints, and those of its indexes without their names, by name.
+
+An index that a partition has for one of its parent has an empty one: it comes and goes with that.
+"""
 
 
 def present_definitions(connection: Connection, table: str) -> Definitions:
@@ -82,7 +85,11 @@ class _Evolution:
         constraints, indexes = present_definitions(self._connection, self._sql)
         present = (
             constraints,
-            {name: text for name, text in indexes.items() if not constraints.get(name, "").startswith(_WITH_AN_INDEX)},
+            {
+                name: text
+                for name, text in indexes.items()
+                if text and not constraints.get(name, "").startswith(_WITH_AN_INDEX)
+            },
         )
         for old, new, here, is_index in zip(former, wanted, present, (False, True), strict=True):
             for name in old.keys() & here.keys():

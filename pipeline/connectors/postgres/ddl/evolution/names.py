@@ -81,7 +81,7 @@ def names_of_parts(native: Native) -> Iterator[RelationName]:
     yield from names_at_creation(native)
     yield from map(name_of, native.get("partitions", ()))
     for it in (native, *native.get("partitions", ())):
-        parts = (*it.get("constraints", ()), *it.get("indexes", ()))
+        parts = (*it.get("constraints", ()), *it.get("indexes", ()), *it.get("inherited_indexes", ()))
         yield from ((it["schema"], part["name"]) for part in parts)
 
 
