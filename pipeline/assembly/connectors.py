@@ -37,10 +37,12 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.imports.existing_records import ExistingRecords, GuardExisting
+from pipeline.engine.verify.existing_rows import StoredGuard
 from pipeline.kit.places.parsing import names_nothing, parse_reference
 from pipeline.kit.places.reference import SCHEME, list_plugins
 from pipeline.paths import exists
-from pipeline.ports.destination import Destination
+from pipeline.ports.destination import Destination, DestinationSession
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
 from pipeline.settings import Settings
@@ -222,6 +224,18 @@ def readable_destination(flow: Flow, settings: Settings, *, generated: bool) -> 
     there = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
     options = ReadOptions(checksum=True, generated=generated, copy_of=flow.marks_namespace)
     return _source(there, _locations(flow.source), replace(settings, one_file_system=False), options)
+
+
+def guard_existing(store: ObjectStore, settings: Settings) -> GuardExisting:
+    """Return what an import asks before its first load of a stream. Nothing is known of what an app has."""
+
+    def guard(flow: Flow, session: DestinationSession) -> ExistingRecords | None:
+        there = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
+        if is_app(there[0]):
+            return None
+        return StoredGuard(store, flow, session, readable_destination(flow, settings, generated=False))
+
+    return guard
 
 
 def ensure_fits(flow: Flow) -> None:

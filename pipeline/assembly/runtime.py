@@ -141,10 +141,15 @@ def worker_name() -> str:
 
 
 def make_choices(
-    only: Sequence[str], exclude: Sequence[str], allow_deletes: Sequence[str], settings: Settings
+    only: Sequence[str],
+    exclude: Sequence[str],
+    allow_deletes: Sequence[str],
+    settings: Settings,
+    *,
+    overwrite: bool = False,
 ) -> Choices:
     """Return the choices for a Movement; the settings may allow deletes as well."""
-    return Choices(tuple(only), tuple(exclude), (*allow_deletes, *settings.allow_deletes.split()))
+    return Choices(tuple(only), tuple(exclude), (*allow_deletes, *settings.allow_deletes.split()), overwrite)
 
 
 def limits(settings: Settings, *, shard_files: int | None = None) -> Limits:

@@ -96,6 +96,13 @@ def allow_deletes_option(command: Command) -> Command:
     )(command)
 
 
+def overwrite_option(command: Command) -> Command:
+    """Add --overwrite."""
+    return click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")(
+        command
+    )
+
+
 def plugin_settings_options(command: Callable[..., object]) -> Callable[..., object]:
     """Add --source-set and the options of `destination_settings_options`."""
     return _settings_option("source")(destination_settings_options(command))

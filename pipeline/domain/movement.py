@@ -49,11 +49,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a person chose for one Movement: patterns of the streams to move, to leave out, and to delete any number from."""
+    """Patterns of streams to move, to leave out, to delete any number from; `overwrite` what is there before a first load."""
 
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_deletes: tuple[str, ...] = ()
+    overwrite: bool = False
 
     def of_flow(self, declared: Declaration) -> Choices:
         """Return the choices, and those that the Flow itself declares."""
@@ -61,7 +62,8 @@ class Choices:
 
     def __str__(self) -> str:
         named = (("--only", self.only), ("--exclude", self.exclude), ("--allow-deletes", self.allow_deletes))
-        return " ".join(f"{option} {pattern}" for option, patterns in named for pattern in patterns)
+        chosen = (f"{option} {pattern}" for option, patterns in named for pattern in patterns)
+        return " ".join([*chosen, *["--overwrite"] * self.overwrite])
 
 
 NO_CHOICES = Choices()
@@ -263,6 +265,7 @@ class Movement:
     refused_since: datetime | None = None
     last_queued: datetime | None = None
     due: tuple[DueEvent, ...] = ()
+    overwrite: bool = False
 
     @property
     def status(self) -> Status:
@@ -285,7 +288,7 @@ class Movement:
     @property
     def choices(self) -> Choices:
         """The choices of the person who began it."""
-        return Choices(self.only, self.exclude, self.allow_deletes)
+        return Choices(self.only, self.exclude, self.allow_deletes, self.overwrite)
 
     @property
     def stored_in(self) -> FlowName:

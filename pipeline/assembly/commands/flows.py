@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from pipeline.assembly.commands.maintenance.by_itself import maintain
-from pipeline.assembly.connectors import Pair, PathText, flow_destination, pair_of, read_pair
+from pipeline.assembly.connectors import Pair, PathText, flow_destination, guard_existing, pair_of, read_pair
 from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
 from pipeline.assembly.places.options import PluginSettings
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
@@ -127,8 +127,13 @@ def _files_pair(origin: Flow, urls: Sequence[str], files: PathText | None) -> tu
     return path, files
 
 
-async def import_flow(name: str, *, settings: Settings | None = None, reporter: Reporter | None = None) -> Movement:
-    """Bring the destination of a derived Flow up to date and return the Movement, settled. No source is opened."""
+async def import_flow(
+    name: str, *, overwrite: bool = False, settings: Settings | None = None, reporter: Reporter | None = None
+) -> Movement:
+    """Bring the destination of a derived Flow up to date and return the Movement, settled. No source is opened.
+
+    `overwrite` is as of `move`.
+    """
     async with open_runtime(settings or load_settings()) as runtime:
         flow = await runtime.flows.read_flow(FlowName(name))
         if flow.origin is None:
@@ -136,7 +141,9 @@ async def import_flow(name: str, *, settings: Settings | None = None, reporter: 
         async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
             with runtime.lock(flow.name):
                 destination = flow_destination(flow, runtime.store)
-                movement = await DerivedMover(context, flow.name, destination, worker_name()).run()
+                guard = guard_existing(runtime.store, runtime.settings)
+                mover = DerivedMover(context, flow.name, destination, worker_name(), guard, overwrite=overwrite)
+                movement = await mover.run()
             with ExitStack() as held:
                 try:
                     held.enter_context(runtime.lock(flow.origin))

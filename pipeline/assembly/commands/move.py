@@ -72,7 +72,8 @@ async def move(
                 there = with_store(with_accepted(pair.destination, stored), runtime.store)
                 here = with_accepted(pair.source, stored)
                 mover = Mover(context, pair.name, here, there, worker_name(), helper, check)
-                movement = await mover.run(make_choices(only, exclude, allow_deletes, settings), given.declaration())
+                choices = make_choices(only, exclude, allow_deletes, settings, overwrite=overwrite)
+                movement = await mover.run(choices, given.declaration())
                 await maintain(context, pair.name, settings)
                 return movement
 

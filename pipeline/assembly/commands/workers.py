@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import anyio
 
-from pipeline.assembly.connectors import export_source, flow_destination
+from pipeline.assembly.connectors import export_source, flow_destination, guard_existing
 from pipeline.assembly.metering.meter import serve_metrics
 from pipeline.assembly.notifying.senders import open_sender
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
@@ -112,7 +113,8 @@ async def open_worker(
                 ExportWorker(context, exports, lambda flow: export_source(flow, runtime.settings, runtime.store), name)
             )
         if role is not Role.EXPORT:
-            loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
+            destination, guard = partial(flow_destination, store=runtime.store), guard_existing(runtime.store, settings)
+            loops.append(ImportWorker(context, destination, name, guard))
         fence = fence_by(lambda flow: flow_destination(flow, runtime.store))  # if an exporter may not, others do
         loops.append(Sweep(context, exports, fence, name, on_settled))
         yield Worker(name, role, loops, context.answers.missing)

@@ -28,6 +28,7 @@ class _Choices(Struct):
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_deletes: tuple[str, ...] = field(name="allowDeletes", default=())
+    overwrite: bool = False
 
 
 class _QueuedStart(Document):
@@ -188,6 +189,7 @@ class _Movement(Document, rename="camel"):
     refused_since: Time | None = None
     last_queued: Time | None = None
     due: tuple[_DueEvent, ...] = ()
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -45,7 +45,7 @@ def start_withdrawn(flow: FlowName, queued: QueuedStart, who: str, at: datetime)
 
 
 def _chosen(choices: Choices) -> dict[str, object]:
-    return {name: list(value) for name, value in asdict(choices).items() if value}
+    return {name: value if value is True else list(value) for name, value in asdict(choices).items() if value}
 
 
 def started(movement: Movement) -> OutboxEvent:

@@ -13,9 +13,11 @@ from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError, RefusedError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
-from pipeline.domain.ids import EventFileId, Label, ObjectKey
+from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
+from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
+from pipeline.engine.imports.existing_records import ExistingRecords
 from pipeline.engine.imports.group_order import Blocked, GroupOrder, Turn
 from pipeline.engine.imports.lane_runner import LaneRunner, Note, Stopping
 from pipeline.engine.imports.room import Room
@@ -64,12 +66,13 @@ class MovementImport:
         *,
         declared: Declaration = NOTHING_DECLARED,
         note: Note = nothing_noted,
+        existing: ExistingRecords | None = None,
     ) -> None:
         """`room` bounds the Event Files that this process loads at the same time, of whatever Flow.
 
         `stopping` is asked before each Event File; once it returns True for its group, no more are begun. `declared` says
         which groups wait for others, and how many Event Files of the Flow are loaded at the same time. `note` gets the
-        Movement once its destination refuses everything.
+        Movement once its destination refuses everything. `existing` knows the records that must not be overwritten.
         """
         places = Room(context.limits.of_flow(declared.limits).importers, room)
         self._context = context
@@ -78,6 +81,7 @@ class MovementImport:
         self._runner = LaneRunner(context, movement, session, places, stopping, note)
         self._order = StreamOrder(context, movement, session, self._runner.marks, self._runner.failed)
         self._groups = GroupOrder(context, movement, declared.groups)
+        self._existing = existing
         self.movement = movement
         self.session = session
         self.marks: dict[EventFileId, Mark] = self._runner.marks
@@ -156,14 +160,14 @@ class MovementImport:
                     pass
             if announced.grown_from is not None:
                 lanes = plan_grown(entries, self.marks, announced.grown_from).lanes
-                await self._runner.run([lane for lane in lanes if not self._order.predecessors(lane.stream)])
+                await self._runner.run([lane for lane in lanes if await self._may_begin(lane.stream)])
                 return Work.STOPPED if self._stopping(announced.label) else Work.DONE
             planned = plan(entries, self.marks, announced.shard)
             if announced.shard == WHOLE and self._is_large(planned):
                 await self._announce_shards(announced, planned.pending)
                 return Work.DONE
             self._context.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
-            waiting = await self._run_in_order(announced.label, planned.lanes)
+            waiting = await self._run_in_order(announced.label, await self._kept(entries, planned.lanes))
         if self._stopping(announced.label) and not accounted(entries, self.marks, self.failed):
             return Work.STOPPED
         if waiting:
@@ -176,6 +180,33 @@ class MovementImport:
         imported = imported_events(self.movement, announced.label, entries, self.marks, now)
         await self._context.flows.note_unsettled(self.movement, imported)
         return Work.DONE
+
+    async def _may_begin(self, stream: StreamName) -> bool:
+        """Return whether files of a stream may be loaded before all of its group are listed."""
+        if self._order.predecessors(stream):
+            return False
+        return self._existing is None or await self._existing.is_clear(stream)
+
+    async def _kept(self, entries: Sequence[FileEntry], lanes: Sequence[Lane]) -> Sequence[Lane]:
+        """Return the lanes that overwrite nothing that the destination has already; the others have failed."""
+        if self._existing is None:
+            return lanes
+        kept = list[Lane]()
+        for lane in lanes:
+            reason = ""
+            if not await self._existing.is_clear(lane.stream):
+                files = [entry for entry in applicable(entries, self.marks) if entry.id.stream == lane.stream]
+                reason = await self._existing.refusal(lane.stream, files)
+            if reason:
+                await self._fail_lane(lane, RefusedError(reason))
+            else:
+                kept.append(lane)
+        return kept
+
+    async def _fail_lane(self, lane: Lane, error: RefusedError) -> None:
+        for entry in lane.steps[0].pending:
+            if self.failed.get(entry.id) != str(error):
+                await self._runner.fail(entry, error)
 
     async def _run_in_order(self, label: Label, lanes: Sequence[Lane]) -> bool:
         """Run lanes, each after the streams that come before it; return whether some still wait for other groups.
@@ -201,8 +232,7 @@ class MovementImport:
             try:
                 (ready if await self._order.is_ready(lane.stream) else waiting).append(lane)
             except RefusedError as error:
-                for entry in lane.steps[0].pending:
-                    await self._runner.fail(entry, error)
+                await self._fail_lane(lane, error)
         return ready, waiting
 
     async def _turn(self, label: Label) -> Turn | Blocked:
@@ -214,9 +244,7 @@ class MovementImport:
     async def _fail(self, entries: Sequence[FileEntry], reason: str) -> None:
         """Note that the first file of each lane cannot be imported in this Movement, nor those after it."""
         for lane in plan(entries, self.marks).lanes:
-            for entry in lane.steps[0].pending:
-                if self.failed.get(entry.id) != reason:
-                    await self._runner.fail(entry, RefusedError(reason))
+            await self._fail_lane(lane, RefusedError(reason))
 
     @asynccontextmanager
     async def _exclusively(self, announced: GroupCompleted) -> AsyncIterator[None]:

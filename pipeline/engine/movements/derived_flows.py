@@ -115,9 +115,12 @@ async def sync_with_origin(flows: FlowStore, clock: Clock, flow: Flow) -> Moveme
     return (await begin_derived(flows, clock, flow))[0]
 
 
-async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
+async def begin_derived(
+    flows: FlowStore, clock: Clock, flow: Flow, *, overwrite: bool = False
+) -> tuple[Movement, bool]:
     """Return the Movement to import, with the origin's latest File Lists, and whether it is resumed.
 
+    `overwrite` is as of `Choices`.
     Its number is decided before the origin is read: so once a Movement with certain File Lists exists, no later one has
     earlier lists, which may be pruned. UnwantedError when it is to pause or to stop.
     """
@@ -130,20 +133,22 @@ async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Mov
         origin = await latest_exported(flows, origin_name)
         if latest is not None and not latest.settled:
             await flows.outbox.put(last_due(latest))
-            latest = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
+            latest = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin, overwrite))
             if latest.settled:
                 raise LostRaceError(f"Movement {latest.number} of Flow {flow.name!r} has settled meanwhile.")
             return latest, True
-        movement = _new_movement(flow, latest, origin, clock)
+        movement = replace(_new_movement(flow, latest, origin, clock), overwrite=overwrite)
         await flows.create(movement, latest)
         return movement, False
 
     return await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
 
 
-async def start_derived(flows: FlowStore, clock: Clock, queue: EventQueue, flow: Flow) -> tuple[Movement, bool]:
+async def start_derived(
+    flows: FlowStore, clock: Clock, queue: EventQueue, flow: Flow, *, overwrite: bool = False
+) -> tuple[Movement, bool]:
     """Begin a Movement of a derived Flow and announce its groups to importers; return it, and whether it is new."""
-    movement, resumed = await begin_derived(flows, clock, flow)
+    movement, resumed = await begin_derived(flows, clock, flow, overwrite=overwrite)
     lists = movement.file_lists.items()
     messages: list[QueueMessage] = [GroupCompleted(movement.flow, movement.number, label, key) for label, key in lists]
     messages.append(MovementExported(movement.flow, movement.number))
@@ -151,7 +156,7 @@ async def start_derived(flows: FlowStore, clock: Clock, queue: EventQueue, flow:
     return movement, not resumed
 
 
-def _with_lists_of(origin: Movement, now: Movement) -> Movement:
+def _with_lists_of(origin: Movement, overwrite: bool, now: Movement) -> Movement:
     if now.settled:
         return now
     if now.wish.want is not Want.RUN:
@@ -159,6 +164,7 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
     return replace(
         now,
         attempts=now.attempts + 1,
+        overwrite=now.overwrite or overwrite,
         file_lists=origin.file_lists,
         groups=tuple(origin.file_lists),
         origin_movement=origin.number,

@@ -54,6 +54,7 @@ async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHO
             only=choices.only,
             exclude=choices.exclude,
             allow_deletes=allowed,
+            overwrite=now.overwrite or choices.overwrite,
             exported=False,
             refused="",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
@@ -16,6 +17,7 @@ from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.control.early_end import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import LOOK_SECONDS, Watch
+from pipeline.engine.imports.existing_records import GuardExisting, nothing_guarded
 from pipeline.engine.imports.movement_import import MovementImport, Work
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import begin_derived
@@ -26,10 +28,23 @@ from pipeline.ports.destination import Destination, DestinationSession
 
 
 class DerivedMover:
-    """Brings the destination of a derived Flow up to date. Run it again after any interruption: it resumes."""
+    """Brings the destination of a derived Flow up to date. Run it again after any interruption: it resumes.
 
-    def __init__(self, context: EngineContext, flow: FlowName, destination: Destination, worker: str) -> None:
+    `guard` looks for records that the destination has already; with `overwrite` they may be overwritten.
+    """
+
+    def __init__(
+        self,
+        context: EngineContext,
+        flow: FlowName,
+        destination: Destination,
+        worker: str,
+        guard: GuardExisting = nothing_guarded,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         self._context = context
+        self._guard, self._overwrite = guard, overwrite
         self._flow = flow
         self._destination = destination
         self._worker = worker
@@ -53,17 +68,24 @@ class DerivedMover:
                 watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                 groups = flow.declared.groups
                 importing = MovementImport(
-                    progress.context, movement, session, stopping=watch.stops, declared=flow.declared, note=watch.note
+                    progress.context,
+                    movement,
+                    session,
+                    stopping=watch.stops,
+                    declared=flow.declared,
+                    note=watch.note,
+                    existing=None if movement.overwrite else self._guard(flow, session),
                 )
                 async with progress.released_at_end():
                     return await self._import(importing, watch, groups, progress)
 
     async def _begin(self, flow: Flow, session: DestinationSession) -> tuple[Movement, bool]:
+        begin = partial(begin_derived, self._context.flows, self._context.clock, flow, overwrite=self._overwrite)
         try:
-            return await begin_derived(self._context.flows, self._context.clock, flow)
+            return await begin()
         except UnwantedError as error:
             await self._interruptions.end_unwanted(flow, error.movement, session)
-            return await begin_derived(self._context.flows, self._context.clock, flow)
+            return await begin()
 
     async def _import(
         self, importing: MovementImport, watch: Watch, groups: Sequence[GroupRule], progress: ProgressKeeper

@@ -14,6 +14,7 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, accounted
 from pipeline.engine.control.early_end import patience
 from pipeline.engine.control.watch import wanted
+from pipeline.engine.imports.existing_records import GuardExisting, nothing_guarded
 from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
@@ -23,17 +24,26 @@ from pipeline.engine.workers.movement_pool import ConnectDestination, MovementPo
 
 
 class ImportWorker:
-    """Receives announcements until stopped. After an error a message is given back; errors never end the worker."""
+    """Receives announcements until stopped. After an error a message is given back; errors never end the worker.
 
-    def __init__(self, context: EngineContext, connect: ConnectDestination, worker: str) -> None:
-        self._context = context
+    `guard` looks for records that a destination has before the first load.
+    """
+
+    def __init__(
+        self,
+        context: EngineContext,
+        connect: ConnectDestination,
+        worker: str,
+        guard: GuardExisting = nothing_guarded,
+    ) -> None:
+        self._context, self._guard = context, guard
         self._connect = connect
         self._worker = worker
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until `stop` is set; then end the transactions in progress, give messages back, and return."""
         context = self._context
-        pool = MovementPool(context, self._connect, self._worker, stop.is_set)
+        pool = MovementPool(context, self._connect, self._worker, stop.is_set, self._guard)
         consumer = import_consumer(
             context, _AnnouncementHandler(context, pool, self._worker).handle, worker=self._worker
         )

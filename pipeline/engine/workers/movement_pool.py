@@ -15,6 +15,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.control.watch import Watch
+from pipeline.engine.imports.existing_records import GuardExisting, nothing_guarded
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.progress import ProgressKeeper
@@ -49,9 +50,14 @@ class MovementPool:
     """Opens destinations when they are needed. They are opened and closed by tasks of `run`, which must be running."""
 
     def __init__(
-        self, context: EngineContext, connect: ConnectDestination, worker: str, stopping: Callable[[], bool]
+        self,
+        context: EngineContext,
+        connect: ConnectDestination,
+        worker: str,
+        stopping: Callable[[], bool],
+        guard: GuardExisting = nothing_guarded,
     ) -> None:
-        self._context = context
+        self._context, self._guard = context, guard
         self._connect = connect
         self._worker = worker
         self._stopping = stopping
@@ -122,7 +128,14 @@ class MovementPool:
                 await opened.watch.note(now)
 
             importing = MovementImport(
-                progress.context, movement, session, self._room, stopping, declared=flow.declared, note=note
+                progress.context,
+                movement,
+                session,
+                self._room,
+                stopping,
+                declared=flow.declared,
+                note=note,
+                existing=None if movement.overwrite else self._guard(flow, session),
             )
             progress.in_hand = lambda: importing.in_hand
             await importing.refresh()

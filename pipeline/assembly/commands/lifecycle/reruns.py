@@ -85,6 +85,7 @@ async def _run(
         only=created.only,
         exclude=created.exclude,
         allow_deletes=created.allow_deletes,
+        overwrite=created.overwrite,
         settings=settings,
         reporter=reporter,
     )

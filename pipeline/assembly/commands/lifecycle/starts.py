@@ -30,6 +30,7 @@ async def start(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     allow_deletes: Sequence[str] = (),
+    overwrite: bool = False,
     restart: bool = False,
     queue: bool = False,
     accept_missing: Sequence[str] = (),
@@ -40,13 +41,13 @@ async def start(
 
     ConfigurationError, which names the legal verbs, while another Movement has not settled. With `queue`, the new one
     waits until that has settled. With `restart` that is stopped first, as `stop` does; if that takes longer than 15
-    seconds, the new one waits. What waits begins by itself: then the present Movement is returned. `who` starts it, the
-    user of this computer by default.
+    seconds, the new one waits. What waits begins by itself: then the present Movement is returned. `overwrite` is as of
+    `move`. `who` starts it, the user of this computer by default.
     """
     settings = settings or load_settings()
     ensure_shared(settings)
     ensure_kinds(accept_missing)
-    choices = make_choices(only, exclude, allow_deletes, settings)
+    choices = make_choices(only, exclude, allow_deletes, settings, overwrite=overwrite)
     async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
         found = await runtime.flows.accept_missing(FlowName(flow), accept_missing)
         ensure_fits(found)
@@ -59,7 +60,7 @@ async def start(
             if (latest := await runtime.flows.latest(found)) is not None:
                 ensure_may_start(latest, runtime.clock.now())
             async with runtime.imports() as imports:
-                return await start_derived(runtime.flows, runtime.clock, imports, found)
+                return await start_derived(runtime.flows, runtime.clock, imports, found, overwrite=overwrite)
         await _ensure_may_start(runtime, found, settings)
         who, is_new = who or whoami(), True
         if restart:

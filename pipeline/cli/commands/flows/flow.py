@@ -10,6 +10,7 @@ from pipeline.cli.commands.movements.watched import import_derived_flow
 from pipeline.cli.options import (
     destination_settings_options,
     json_option,
+    overwrite_option,
     plugin_settings_options,
     run_async,
     with_settings,
@@ -99,14 +100,15 @@ def add_destination(
 
 @flow.command("import", short_help="Bring the destination of a derived Flow up to date.")
 @click.argument("name")
+@overwrite_option
 @json_option
 @with_settings
-def import_(name: str, as_json: bool, settings: Settings) -> int:
+def import_(name: str, overwrite: bool, as_json: bool, settings: Settings) -> int:
     """Import into the destination of the derived Flow NAME what has been stored since. The source is not read.
 
     Exit code: as of `pipeline move`.
     """
-    return import_derived_flow(name, settings, as_json=as_json)
+    return import_derived_flow(name, settings, overwrite=overwrite, as_json=as_json)
 
 
 def _print_flow(flow: Flow, *, as_json: bool) -> None:

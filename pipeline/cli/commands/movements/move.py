@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     allow_deletes_option,
     json_option,
     metrics_option,
+    overwrite_option,
     plugin_settings_options,
     setting_flags,
     with_settings,
@@ -44,7 +45,7 @@ from pipeline.settings import Settings
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
 @allow_deletes_option
 @accept_missing_option
-@click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")
+@overwrite_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @metrics_option
 @setting_flags

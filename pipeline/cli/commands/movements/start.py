@@ -11,7 +11,14 @@ from pipeline.assembly.commands.lifecycle.starts import start as start_movement
 from pipeline.assembly.commands.workers import wait_settled
 from pipeline.cli import exit_codes
 from pipeline.cli.commands.movements.watched import exit_code
-from pipeline.cli.options import accept_missing_option, allow_deletes_option, json_option, run_async, with_settings
+from pipeline.cli.options import (
+    accept_missing_option,
+    allow_deletes_option,
+    json_option,
+    overwrite_option,
+    run_async,
+    with_settings,
+)
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import printable
 from pipeline.cli.signals import run_interruptible
@@ -28,6 +35,7 @@ _QUEUED = "The new one begins once it has; `pipeline stop` takes it back."
 @click.option("--queue", is_flag=True, help="Start a new one once the present Movement has settled.")
 @click.option("--wait", is_flag=True, help="Wait until it has settled; the exit code is then as of `pipeline move`.")
 @allow_deletes_option
+@overwrite_option
 @accept_missing_option
 @json_option
 @with_settings
@@ -38,6 +46,7 @@ def start(
     restart: bool,
     queue: bool,
     allow_deletes: tuple[str, ...],
+    overwrite: bool,
     accept_missing: tuple[str, ...],
     wait: bool,
     as_json: bool,
@@ -56,6 +65,7 @@ def start(
             only=only,
             exclude=exclude,
             allow_deletes=allow_deletes,
+            overwrite=overwrite,
             restart=restart,
             queue=queue,
             accept_missing=accept_missing,

@@ -42,11 +42,14 @@ def exit_code(movement: Movement) -> int:
     return exit_codes.SUCCESS if movement.status is Status.SUCCESS else exit_codes.NOT_DONE
 
 
-def import_derived_flow(name: str, settings: Settings, *, as_json: bool) -> int:
+def import_derived_flow(name: str, settings: Settings, *, overwrite: bool = False, as_json: bool) -> int:
     """Bring the destination of a derived Flow up to date, print the result, and return the exit code."""
     tally = Tally()
     movement = run_watched(
-        lambda reporter: import_flow(name, settings=settings, reporter=reporter), tally, settings, as_json=as_json
+        lambda reporter: import_flow(name, overwrite=overwrite, settings=settings, reporter=reporter),
+        tally,
+        settings,
+        as_json=as_json,
     )
     if as_json:
         print_object(movement_object(movement))
