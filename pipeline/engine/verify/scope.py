@@ -135,7 +135,11 @@ async def read_scope(
     taken = [schema for schema in (*present, *gone) if _is_handled(schema.stream, copy, history)]
     moved = [schema for schema in taken if history.moves(schema.stream)]
     compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
-    matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
+    matched = {schema.stream: counterpart(schema.stream, there) for schema in present}
+    untaken = [
+        schema for schema in there if schema not in matched.values()
+    ]  # a table renamed in case has taken its own
+    matched |= {schema.stream: counterpart(schema.stream, untaken) for schema in gone}
     known = {found.stream for found in matched.values() if found is not None}
     return Scope(
         tuple(

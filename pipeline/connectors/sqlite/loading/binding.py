@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import apsw
 
@@ -16,6 +18,10 @@ from pipeline.domain.keys import KeyValue, RawText
 SqlValue = bool | int | float | str | bytes | None
 
 _UTF16 = {"UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t\n\v\f\r]*", re.ASCII)
+"""Text that SQLite takes for a number where the column has the affinity for it."""
+_CODE = re.compile(r"\s|\+|-?0\d|.*\s$", re.DOTALL)
+"""A number that is written like a code, such as 007: it is not the same as the number."""
 _BLOCKED = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID)
 _LASTING = (apsw.SQLITE_CONSTRAINT_CHECK, apsw.SQLITE_CONSTRAINT_NOTNULL, apsw.SQLITE_CONSTRAINT_DATATYPE)
 
@@ -87,6 +93,8 @@ def bind(body: object, names: Sequence[str], target: Target) -> Bound:
     for position, name in enumerate(columns):
         try:
             value = _in_encoding(_value(body[name]), target)
+            if name in target.numeric:
+                _ensure_same_number(value, target.numeric[name])
         except InvalidRecordError as error:
             raise InvalidRecordError(f"column {name}: {error}") from error
         if isinstance(value, RawText):
@@ -106,6 +114,22 @@ def _value(written: object) -> KeyValue:
     if isinstance(value, float) and math.isnan(value):
         raise InvalidRecordError("NaN, which SQLite stores as NULL")
     return value
+
+
+def _ensure_same_number(value: KeyValue, affinity: str) -> None:
+    """InvalidRecordError for a value that the column would keep as another one: '007' as 7, or with fewer digits."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if _CODE.match(value) or Decimal(value) != _stored_number(Decimal(value), affinity):
+            raise InvalidRecordError(f"the table would keep the text {value[:80]!r} as another number")
+    elif isinstance(value, int) and Decimal(value) != _stored_number(Decimal(value), affinity):
+        raise InvalidRecordError(f"the table would keep {value} as a number with fewer digits")
+
+
+def _stored_number(number: Decimal, affinity: str) -> Decimal:
+    """Return what a column of this affinity makes of a number (https://www.sqlite.org/datatype3.html, section 3)."""
+    if affinity != "real" and number == number.to_integral_value() and -(1 << 63) <= number < 1 << 63:
+        return number
+    return Decimal(repr(float(number)))
 
 
 def _in_encoding(value: KeyValue, target: Target) -> KeyValue:

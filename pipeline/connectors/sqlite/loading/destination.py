@@ -37,7 +37,7 @@ from pipeline.connectors.sqlite.loading.post_load import (
     raise_sequence,
     table_items,
 )
-from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
+from pipeline.connectors.sqlite.loading.schema_evolution import HOLDER, ManagedTables
 from pipeline.connectors.sqlite.loading.schema_objects import SchemaObjects
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY
@@ -218,7 +218,7 @@ class SqliteDestinationSession:
 
     def _ensure_objects(self) -> Sequence[InventoryItem]:
         wanted, before = self._objects.wanted(), self._objects.created()
-        here = SchemaObjects(self._connection, before)
+        here = SchemaObjects(self._connection, before, self._managed.drops_former)
         items = here.apply(wanted.get(TECHNOLOGY, []))
         self._objects.remember_created(before, here.ours)
         foreign = [one for technology, objects in wanted.items() if technology != TECHNOLOGY for one in objects]
@@ -251,10 +251,23 @@ class SqliteDestinationSession:
         self._ledger.create()
         if sqlite_native(schema):
             self._ledger.drop_other_case(schema.stream)
+            self._make_place(schema.stream)
         target, is_latest = self._managed.ensure(schema, file.header.export_time)
         if is_latest:
             self._ledger.set_schema(schema)
         return FileLoad(self._connection, self._ledger, target, schema, self._place(schema.stream)), target
+
+    def _make_place(self, stream: StreamName) -> None:
+        """Drop what was made here under the name of a table that is new at the source."""
+        held = self._connection.execute(f"SELECT type = 'table' AND rootpage > 0 {HOLDER}", (stream,)).get
+        if held is None or held:
+            return
+        self._managed.drops_former(stream)
+        if self._has_objects():
+            before = self._objects.created()
+            here = SchemaObjects(self._connection, before, self._managed.drops_former)
+            here.make_place(stream)
+            self._objects.remember_created(before, here.ours)
 
     def _retry_stream(self, chosen: Choose | None, schema: StreamSchema) -> None:
         target = ensure_table(self._connection, schema)

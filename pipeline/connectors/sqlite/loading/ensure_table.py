@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 import apsw
@@ -73,7 +73,19 @@ def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
         covers_table={folded(c.name) for c in table.data_columns} <= {folded(name) for name in columns},
         encoding=encoding_of(connection),
         source_encoding=str(native.get("encoding", "UTF-8")),
+        numeric=dict(_numeric(table, schema)),
     )
+
+
+def _numeric(table: Table, schema: StreamSchema) -> Iterator[tuple[str, str]]:
+    """Give the columns whose affinity may change values of the source; not those that are declared as they are there."""
+    affinities = {folded(column.name): (column.affinity, column.declared_type) for column in table.columns}
+    for column in schema.columns:
+        affinity, declared = affinities.get(folded(column.name), ("", ""))
+        is_same = bool(sqlite_native(schema)) and column.native_type.upper() == declared.upper()
+        fits = column.type in ("boolean", "real") or (column.type == "integer" and affinity != "real")
+        if affinity in ("integer", "real", "numeric") and not is_same and not fits:
+            yield column.name, affinity
 
 
 def _ensure_different_names(schema: StreamSchema) -> None:

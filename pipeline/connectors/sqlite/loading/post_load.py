@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import closing
 
 import apsw
 
@@ -140,6 +141,7 @@ def table_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) ->
             *_table_items(schema, here),
             *_index_items(schema, here, names, present),
             *_column_items(connection, schema),
+            *_default_items(connection, schema),
         )
     ]
 
@@ -153,6 +155,21 @@ def _column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator
         columns = [column.name for column in read_table(connection, schema.stream).columns]
         yield from missing_generated_columns(schema, constraints, columns)
     yield from missing_constraints(schema.stream, unsupported_here(connection, schema))
+
+
+def _default_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator[InventoryItem]:
+    """Give the columns of the destination alone that are NULL in new rows: only the app can compute their defaults."""
+    query = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value LIKE '%(%'"
+    known = {folded(name) for name in schema.column_names}
+    for name, default in connection.execute(query, (schema.stream,)).fetchall():
+        if folded(str(name)) in known:
+            continue
+        try:
+            with closing(apsw.Connection(":memory:")) as scratch:
+                scratch.execute(f"EXPLAIN SELECT {default}").fetchall()
+        except apsw.SQLError as error:
+            reason = f"only the app can compute it ({error}), so new rows have NULL; let the app fill the column"
+            yield InventoryItem("default", f"{schema.stream}.{name}", Fate.NOT_MOVED, reason)
 
 
 def _table_items(schema: StreamSchema, here: str) -> Iterator[InventoryItem]:

@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS _pipeline_tables (
     as_of TEXT NOT NULL
 ) WITHOUT ROWID
 """
+HOLDER = "FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND type <> 'trigger'"
+"""What has a name. A trigger may have that of a table."""
 _FORMER = "_pipeline_former"
 _NOT_REBUILT: tuple[type[Exception], ...] = (*REJECTING_ERRORS, apsw.SQLError)
 
@@ -124,14 +126,14 @@ class ManagedTables:
         An index that was made here for another table, which has no rows, is dropped: that table is gone at the source or
         has another name there. ConfigurationError when something else has the name.
         """
-        held = self._connection.execute(
-            "SELECT type, tbl_name, sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (name,)
-        ).get
+        held = self._connection.execute(f"SELECT type, tbl_name, sql {HOLDER}", (name,)).get
         if held is None:
             return True
         kind, table, sql = map(str, held)
         if kind == "index" and folded(table) == folded(stream):
             return False
+        if self.drops_former(name):
+            return True
         other = self._read(StreamName(table)) if kind == "index" else None
         if other is None or sql not in other.indexes:
             raise ConfigurationError(
@@ -147,6 +149,36 @@ class ManagedTables:
             f"the index {name} cannot be made: the table {table} still has it, and has rows that the source has under "
             "another name. Allow their deletes with --allow-deletes, or drop the index"
         )
+
+    def drops_former(self, name: str) -> bool:
+        """Drop the table or index of a name that something else has at the source, if it was made here and holds no row.
+
+        The names of tables, views, virtual tables and indexes are one set, so the source has it no more.
+        """
+        if not self._connection.table_exists("main", "_pipeline_tables"):
+            return False
+        query = f"SELECT type, name, tbl_name, sql {HOLDER}"
+        held = self._connection.execute(query, (name,)).get
+        kind, found, table, sql = map(str, held) if held else ("", "", "", "")
+        managed = self._read(StreamName(table)) if kind in ("table", "index") else None
+        if managed is None:
+            return False
+        if kind == "index":
+            if sql not in managed.indexes:
+                return False
+            self._connection.execute(f"DROP INDEX main.{quoted(found)}").fetchall()
+            return True
+        rejected = "SELECT 1 FROM _pipeline_rejected WHERE stream = ? COLLATE NOCASE LIMIT 1"
+        if (
+            not self._is_empty(found)
+            or self._foreign_object(managed)
+            or self._connection.execute(rejected, (found,)).fetchall()
+        ):
+            return False
+        self._connection.execute(f"DROP TABLE main.{quoted(found)}").fetchall()
+        for ledger, column in (("_pipeline_tables", "name"), ("_pipeline_streams", "stream")):
+            self._connection.execute(f"DELETE FROM {ledger} WHERE {column} = ? COLLATE NOCASE", (found,)).fetchall()
+        return True
 
     def _is_empty(self, table: str) -> bool:
         return self._connection.execute(f"SELECT 1 FROM main.{quoted(table)} LIMIT 1").get is None

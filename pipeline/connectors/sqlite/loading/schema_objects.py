@@ -7,26 +7,36 @@ other one is neither replaced nor dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import apsw
 
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
+from pipeline.connectors.sqlite.loading.schema_evolution import HOLDER
 from pipeline.connectors.sqlite.schema.objects import NUMBERS, read_objects
+from pipeline.connectors.sqlite.schema.tables import folded
 from pipeline.domain.inventory import Fate, InventoryItem
 
 _CREATE = {"view": apsw.SQLITE_CREATE_VIEW, "trigger": apsw.SQLITE_CREATE_TRIGGER}
+_A = {"table": "a table", "view": "a view", "index": "an index"}
+_NAMED_LIKE_TABLES = ("view", "virtual table")
 _ALLOWED = frozenset({apsw.SQLITE_READ, apsw.SQLITE_SELECT, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE})
 _SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 
 
 class SchemaObjects:
-    """The schema objects of one Flow. `ours` are those that follow the source."""
+    """The schema objects of one Flow. `ours` are those that follow the source.
 
-    def __init__(self, connection: apsw.Connection, ours: Mapping[ObjectId, SchemaObject]) -> None:
+    `frees` drops a former table or index of a name, if it was made here.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, ours: Mapping[ObjectId, SchemaObject], frees: Callable[[str], bool]
+    ) -> None:
         self._connection = connection
+        self._frees = frees
         self.ours = dict(ours)
 
     def apply(self, wanted: Sequence[SchemaObject]) -> list[InventoryItem]:
@@ -39,6 +49,13 @@ class SchemaObjects:
                     self._drop(one)
                 del self.ours[one.id]
         return [self._ensured(one, present.get(one.id)) for one in wanted]
+
+    def make_place(self, name: str) -> None:
+        """Drop the view or virtual table of a name that the source has given to a table."""
+        for one in list(self.ours.values()):
+            if one.kind in _NAMED_LIKE_TABLES and folded(one.name) == folded(name):
+                self._drop(one)
+                del self.ours[one.id]
 
     def _ensured(self, one: SchemaObject, present: SchemaObject | None) -> InventoryItem:
         reason = one.reason
@@ -58,6 +75,8 @@ class SchemaObjects:
         """Create an object and return an empty text, or the reason why that is not possible."""
         try:
             with self._connection:
+                if one.kind in _NAMED_LIKE_TABLES:
+                    self._ensure_free(one.name)
                 if one.kind in NUMBERS:
                     self._connection.execute(f"PRAGMA {one.kind} = {int(one.facts['number'])}")
                 elif one.kind == "virtual table":
@@ -71,6 +90,11 @@ class SchemaObjects:
             return f"SQLite: {error}"
         self.ours[one.id] = one
         return ""
+
+    def _ensure_free(self, name: str) -> None:
+        kind = self._connection.execute(f"SELECT type {HOLDER}", (name,)).get
+        if kind is not None and not self._frees(name):
+            raise ValueError(f"the destination has {_A[str(kind)]} of this name, which is left as it is")
 
     def _write_virtual_table(self, one: SchemaObject) -> None:
         """Write the table into `sqlite_schema`. Its shadow tables exist and hold its rows."""

@@ -24,7 +24,8 @@ class TableWriter:
         self._connection = connection
         self._target = target
         self._place = place
-        self.has_fast_path = target.encoding == "UTF-8"  # no other encoding keeps all text as it is given
+        # No other encoding keeps all text as it is given, nor does a column that makes numbers of it.
+        self.has_fast_path = target.encoding == "UTF-8" and not target.numeric
         self._is_empty = not connection.execute(f"SELECT 1 FROM main.{quoted(target.table.name)} LIMIT 1").fetchall()
 
     def whole_values(self, bodies: Sequence[object], width: int) -> list[object] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
@@ -18,7 +19,8 @@ class Target:
     """A table, and the columns of a stream that it holds, in the stream's order.
 
     `conflict` are the terms of the unique index on the key. `constant` are key columns that an update need not write,
-    because equal keys are identical there. `covers_table`: the stream has every column of the table.
+    because equal keys are identical there. `covers_table`: the stream has every column of the table. `numeric` are the
+    columns in which SQLite makes numbers of values of the source that are none, or have more digits, with their affinity.
     """
 
     table: Table
@@ -30,6 +32,7 @@ class Target:
     covers_table: bool
     encoding: str
     source_encoding: str
+    numeric: Mapping[str, str]
 
     @property
     def rows_per_statement(self) -> int:

@@ -23,7 +23,7 @@ from pipeline.connectors.sqlite.connection import (
 from pipeline.connectors.sqlite.reading.key_order import register_order
 from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_blocks
 from pipeline.connectors.sqlite.schema.indexes import broken_keys
-from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
+from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects, unmovable_table
 from pipeline.connectors.sqlite.schema.row_estimates import row_estimates
 from pipeline.connectors.sqlite.schema.streams import read_definitions, stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
@@ -31,7 +31,7 @@ from pipeline.domain.errors import PipelineError, UnreadableError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
+from pipeline.domain.schema import SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
 from pipeline.processes.processors import has_spare_processor
@@ -197,6 +197,8 @@ class SqliteSnapshot:
             tables = [read_table(connection, name) for name in table_names(connection)]
             schemas = [stream_schema(connection, table, generated=self._generated) for table in tables]
             self._objects = read_objects(connection)
+            self._objects += [unmovable_table(one.stream) for one in schemas if one.stream in SPECIAL_STREAMS]
+            schemas = [one for one in schemas if one.stream not in SPECIAL_STREAMS]
         self._opened.ensure_untouched()
         if any(not one.reason for one in self._objects):
             schemas = sorted([schema_stream(TECHNOLOGY), *schemas], key=lambda schema: schema.stream)

@@ -22,6 +22,12 @@ def read_objects(connection: apsw.Connection) -> list[SchemaObject]:
     return sorted(_objects(connection), key=lambda one: (one.rank, one.name))
 
 
+def unmovable_table(name: str) -> SchemaObject:
+    """Return a table whose name that of a stream of another kind is, as an object that is not moved."""
+    reason = "the pipeline uses this name for other data; rename the table"
+    return SchemaObject("table", name, 0, (), reason=reason)
+
+
 def _objects(connection: apsw.Connection) -> Iterator[SchemaObject]:
     for number_name in NUMBERS:
         number = int(str(connection.execute(f"PRAGMA {number_name}").get))
