@@ -14,6 +14,8 @@ NOTICE_KINDS = frozenset(
         "comment",
         "extended attribute",
         "file setting",
+        "foreign data wrapper",
+        "foreign server",
         "file flag",
         "grant",
         "mount point",
@@ -23,6 +25,7 @@ NOTICE_KINDS = frozenset(
         "schema object",
         "security label",
         "statistics",
+        "subscription",
         "table constraint",
         "table option",
         "unhandled stream",
@@ -35,12 +38,14 @@ NOTICE_KINDS = frozenset(
 
 GAP_KINDS = frozenset(
     {
-        "access control list", "aggregate", "capability", "cast", "collation", "constraint", "default", "device",
+        "access control list", "access method", "aggregate", "capability", "cast", "collation", "constraint", "conversion",
+        "default", "device",
         "domain", "event trigger", "extension", "fifo", "file", "foreign table", "former table", "function",
         "generated column",
-        "index", "large object", "materialized view", "operator", "operator class", "policy", "procedure",
+        "index", "language", "large object", "materialized view", "operator", "operator class", "policy", "procedure",
         "row security", "rule", "schema", "sequence", "set-gid bit", "set-uid bit", "socket", "stream", "table",
-        "text search configuration", "text search dictionary", "trigger", "type", "view", "virtual table",
+        "text search configuration", "text search dictionary", "text search parser", "text search template", "transform",
+        "trigger", "type", "view", "virtual table",
     }
 )  # fmt: skip
 """Kinds without which the copy may behave differently. While one is missing and not accepted, a Movement is INCOMPLETE."""

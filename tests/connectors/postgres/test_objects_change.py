@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.domain.inventory import Fate
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.places import Place, place_factory
@@ -43,6 +44,28 @@ CASES: Cases = {
         (*ENUM, "CREATE FUNCTION f(e) RETURNS e LANGUAGE sql AS 'SELECT $1'", "COMMENT ON FUNCTION f(e) IS 'same'"),
         ("ALTER TYPE e RENAME TO ee",),
     ),
+    "a_check_of_a_domain_is_renamed_where_arrays_need_it": (
+        (
+            "CREATE DOMAIN d AS text CONSTRAINT a CHECK (VALUE <> '')",
+            "CREATE TABLE t (d d[])",
+            "INSERT INTO t VALUES ('{x}')",
+        ),
+        ("ALTER DOMAIN d RENAME CONSTRAINT a TO b",),
+    ),
+    "a_text_search_configuration_in_use_gets_other_mappings": (
+        (
+            "CREATE TEXT SEARCH CONFIGURATION c (COPY = pg_catalog.english)",
+            "CREATE TABLE t (id int PRIMARY KEY, b text)",
+            "INSERT INTO t VALUES (1, 'running')",
+            "CREATE INDEX i ON t USING gin (to_tsvector('"
+            "a_text_search_configuration_in_use_gets_other_mappings.c'::regconfig, b))",
+        ),
+        (
+            "ALTER TEXT SEARCH CONFIGURATION c DROP MAPPING FOR word",
+            "ALTER TEXT SEARCH CONFIGURATION c ALTER MAPPING FOR asciiword WITH simple",
+        ),
+    ),
+    "an_unlogged_sequence": ((*T, "CREATE UNLOGGED SEQUENCE s"), ("SELECT nextval('s')",)),
     "views_become_tables": (
         (
             *T,
@@ -188,6 +211,32 @@ async def test_a_table_with_the_name_of_a_stream_of_ours_is_moved(make: Callable
     await succeed(Movements(PostgresSource(source.uri), PostgresDestination(copy.uri)))
     assert copy.rows('SELECT * FROM "@schema"') == [(1,)]
     assert copy.rows("SELECT to_regclass('s')::text") == [("s",)]
+
+
+async def test_kinds_that_are_never_moved_are_named(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    source.run(
+        *T,
+        "CREATE CONVERSION latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+        "CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler",
+        "CREATE TEXT SEARCH TEMPLATE plain (lexize = dsimple_lexize)",
+        "CREATE TEXT SEARCH PARSER words"
+        " (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype)",
+        "CREATE TRUSTED LANGUAGE other HANDLER plpgsql_call_handler",
+        "CREATE FOREIGN DATA WRAPPER files",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER files",
+    )
+    movement = await Movements(PostgresSource(source.uri), PostgresDestination(copy.uri)).move()
+    found = {(item.kind, item.name): item.is_gap for item in movement.inventory.with_fate(Fate.NOT_MOVED)}
+    assert found == {
+        ("access method", "heap2"): True,
+        ("conversion", "public.latin"): True,
+        ("language", "other"): True,
+        ("text search parser", "public.words"): True,
+        ("text search template", "public.plain"): True,
+        ("foreign data wrapper", "files"): False,
+        ("foreign server", "elsewhere"): False,
+    }
 
 
 async def test_an_index_whose_function_fails_is_named_alone(make: Callable[[], Place]) -> None:

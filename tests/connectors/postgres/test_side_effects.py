@@ -116,3 +116,21 @@ async def test_another_owners_trigger_that_drops_rows_is_named_with_the_rows(pla
         (violation,) = await session.finish([ITEM.stream])
         assert violation.message.startswith("the trigger odd of public.item acts while rows are loaded")
     assert place.rows("SELECT id FROM item ORDER BY id") == [(0,), (2,)]
+
+
+async def test_a_trigger_that_its_owner_may_not_disable_is_named(places: tuple[Place, Place]) -> None:
+    place, owner = places
+    owner.run("CREATE TABLE item (id bigint PRIMARY KEY, v text)", *FUNCTIONS[:3], TRIGGERS[2])
+    async with PostgresDestination(owner.uri).open(FLOW) as session:
+        place.run(
+            "CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF session_user <> 'postgres' THEN "
+            "RAISE 'not here' USING ERRCODE = 'insufficient_privilege'; END IF; END $$",
+            "CREATE EVENT TRIGGER forbid ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION forbid()",
+        )
+        assert isinstance(await session.load(file(ITEM, [upsert(id=1, v="v1")], full=True), after=[]), Loaded)
+        (violation,) = await session.finish([ITEM.stream])
+        assert violation.message.startswith("the trigger alter_v of public.item acts while rows are loaded")
+        assert violation.message.endswith("have the administrator disable the trigger")
+        place.run("DROP EVENT TRIGGER forbid")
+        assert await session.finish([ITEM.stream]) == []
+    assert place.rows(STATES) == [("alter_v", "O")]

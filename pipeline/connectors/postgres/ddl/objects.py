@@ -162,10 +162,21 @@ class SchemaObjects:
             except psycopg.Error:
                 if one.remove is None:
                     raise
+        if one.kind == "text search configuration" and self._present[one.id].create[:1] == one.create[:1]:
+            return self._map_again(one)
         if one.remove is not None:
             self._remove(one)
         self._create(one)
         return None
+
+    def _map_again(self, one: SchemaObject) -> None:
+        """Give a text search configuration other mappings. Columns and indexes may need it, so it is not dropped."""
+        for mapping in self._present[one.id].create[1:]:
+            what, _, _ = mapping.partition(" WITH ")
+            run_single(self._connection, what.replace(" ADD MAPPING ", " DROP MAPPING ", 1))
+        for mapping in one.create[1:]:
+            run_single(self._connection, mapping)
+        self.ours[one.id] = self._present[one.id] = one
 
     def _follow_type(self, one: SchemaObject) -> None:
         described = {**one.facts, "create": one.create[0]}

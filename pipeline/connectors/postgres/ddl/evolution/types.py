@@ -67,16 +67,20 @@ class TypeEvolution:
         here, there = present["domain"], wanted["domain"]
         if here["type"] != there["type"]:
             return self._replace(name, present, wanted)
-        alter = f"ALTER DOMAIN {name}"
+        alter, checks = f"ALTER DOMAIN {name}", dict(here["checks"])
         for check, definition in here["checks"].items():
-            if there["checks"].get(check) != definition:
+            new = next((it for it, text in there["checks"].items() if text == definition and it not in checks), None)
+            if check not in there["checks"] and new is not None:
+                run_single(self.connection, f"{alter} RENAME CONSTRAINT {quoted(check)} TO {quoted(new)}")
+                checks[new] = checks.pop(check)
+            elif there["checks"].get(check) != definition:
                 run_single(self.connection, f"{alter} DROP CONSTRAINT {quoted(check)}")
         default = "DROP DEFAULT" if there["default"] is None else f"SET DEFAULT {there['default']}"
         run_single(self.connection, f"{alter} {default}")
         added = [
             f"ADD CONSTRAINT {quoted(check)} {definition}"
             for check, definition in there["checks"].items()
-            if here["checks"].get(check) != definition
+            if checks.get(check) != definition
         ]
         if here["not_null"] != there["not_null"]:
             added.append("SET NOT NULL" if there["not_null"] else "DROP NOT NULL")

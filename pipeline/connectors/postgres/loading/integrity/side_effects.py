@@ -8,6 +8,7 @@ also against readers) until the transaction ends, so it happens only where there
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -75,14 +76,15 @@ class SideEffects:
 
     def suspend(self) -> None:
         """Disable them until the end of the transaction, as far as we own the tables."""
-        try:
-            with self._connection.transaction():
-                for one in self.active:
-                    if one.is_ours:
-                        self._alter(one, "DISABLE")
-                        self._suspended.append(one)
-        except psycopg.errors.InsufficientPrivilege:  # a table of the system, or a policy of the hosting company
-            self._suspended.clear()
+        with suppress(psycopg.errors.InsufficientPrivilege), self._connection.transaction():
+            self._disable()
+            self._suspended = [one for one in self.active if one.is_ours]
+
+    def _disable(self) -> None:
+        """Disable those of our tables. InsufficientPrivilege where a policy of the hosting company forbids even that."""
+        for one in self.active:
+            if one.is_ours:
+                self._alter(one, "DISABLE")
 
     def resume(self) -> None:
         """Enable them again, before the transaction ends. A transaction that is rolled back never disabled them."""
@@ -95,9 +97,24 @@ class SideEffects:
 
     def violations(self) -> list[str]:
         """Return what to say of those that cannot be suspended: they may change rows that no record names."""
+        is_refused = self._is_refused()
         return [
-            f"{one} acts while rows are loaded, and may change or drop rows: let the table's owner run the pipeline, or "
-            f"disable the {one.kind.lower()}"
+            f"{one} acts while rows are loaded, and may change or drop rows: "
+            + (
+                f"the server does not let its owner disable it, so have the administrator disable the {one.kind.lower()}"
+                if one.is_ours
+                else f"let the table's owner run the pipeline, or disable the {one.kind.lower()}"
+            )
             for one in self.active
-            if not one.is_ours
+            if is_refused or not one.is_ours
         ]
+
+    def _is_refused(self) -> bool:
+        """Whether the server does not let us disable those of our tables. One that is locked now was disabled before."""
+        try:
+            with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction(force_rollback=True):
+                self._connection.execute("SET LOCAL lock_timeout = '1s'")
+                self._disable()
+        except psycopg.errors.InsufficientPrivilege:
+            return True
+        return False

@@ -47,6 +47,7 @@ _QUERIES: tuple[tuple[str, str], ...] = (
     ("owner", privileges.OWNERS),
     ("grant", privileges.GRANTS),
     ("grant", privileges.DEFAULT_PRIVILEGES),
+    ("language", queries.OTHERS),
 )
 """The kinds in the order in which objects are created; what depends on a later one is tried again."""
 ROLE_KINDS = frozenset({"owner", "grant"})

@@ -161,7 +161,8 @@ FROM (
 SEQUENCES = f"""
 SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
        CASE WHEN d.deptype = 'i' THEN ARRAY[]::text[]
-            ELSE ARRAY[format('CREATE SEQUENCE %%I.%%I %%s', n.nspname, c.relname, o.options)] END AS "create",
+            ELSE ARRAY[format('CREATE %%sSEQUENCE %%I.%%I %%s', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, n.nspname,
+                              c.relname, o.options)] END AS "create",
        CASE WHEN d.deptype = 'i' THEN NULL ELSE format('DROP SEQUENCE %%I.%%I', n.nspname, c.relname) END AS remove,
        jsonb_build_object('options', o.options, 'start', s.seqstart, 'owned', d.deptype IS NOT NULL,
                           'table', (SELECT jsonb_build_array(tn.nspname, t.relname) FROM pg_class AS t
@@ -307,6 +308,46 @@ FROM pg_event_trigger AS t
 WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_event_trigger'::regclass AND e.objid = t.oid
                   AND e.deptype = 'e')
 """
+
+OTHERS = """
+SELECT q.kind, q.name, ARRAY[]::text[] AS "create", NULL::text AS remove, NULL::jsonb AS facts, q.reason
+FROM (
+    SELECT 'language' AS kind, quote_ident(lanname) AS name, 'pg_language'::regclass AS class, oid,
+           'its handler is written in C; create it at the destination' AS reason FROM pg_language
+    UNION ALL
+    SELECT 'access method', quote_ident(amname), 'pg_am'::regclass, oid,
+           'its handler is written in C; create it at the destination' FROM pg_am
+    UNION ALL
+    SELECT 'conversion', format('%%I.%%I', n.nspname, conname), 'pg_conversion'::regclass, c.oid,
+           'its function is written in C; create it at the destination'
+    FROM pg_conversion AS c JOIN pg_namespace AS n ON n.oid = connamespace
+    UNION ALL
+    SELECT 'text search parser', format('%%I.%%I', n.nspname, prsname), 'pg_ts_parser'::regclass, p.oid,
+           'its functions are written in C; create it at the destination'
+    FROM pg_ts_parser AS p JOIN pg_namespace AS n ON n.oid = prsnamespace
+    UNION ALL
+    SELECT 'text search template', format('%%I.%%I', n.nspname, tmplname), 'pg_ts_template'::regclass, t.oid,
+           'its functions are written in C; create it at the destination'
+    FROM pg_ts_template AS t JOIN pg_namespace AS n ON n.oid = tmplnamespace
+    UNION ALL
+    SELECT 'transform', format('for %%s, language %%I', trftype::regtype, lanname), 'pg_transform'::regclass, t.oid,
+           'its functions are written in C; create it at the destination'
+    FROM pg_transform AS t JOIN pg_language AS l ON l.oid = trflang
+    UNION ALL
+    SELECT 'foreign data wrapper', quote_ident(fdwname), 'pg_foreign_data_wrapper'::regclass, oid,
+           'it leads to other servers; create it where it is needed' FROM pg_foreign_data_wrapper
+    UNION ALL
+    SELECT 'foreign server', quote_ident(srvname), 'pg_foreign_server'::regclass, oid,
+           'a copy has no passwords of other servers; create it where it is needed' FROM pg_foreign_server
+    UNION ALL
+    SELECT 'subscription', quote_ident(subname), 'pg_subscription'::regclass, 16384,
+           'a copy does not subscribe; create it where it is needed'
+    FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = subdbid WHERE datname = current_database()
+) AS q
+WHERE q.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = q.class AND e.objid = q.oid
+                                     AND e.deptype = 'e')
+"""
+"""Kinds of which none is moved. Object ids below 16384 are PostgreSQL's own; that of a subscription only superusers see."""
 
 UNREADABLE_LARGE_OBJECTS = f"""
 SELECT format('%%s, the first one with oid %%s', count(*), min(oid::bigint)) AS name, ARRAY[]::text[] AS "create",
