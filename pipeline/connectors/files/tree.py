@@ -190,16 +190,19 @@ def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[li
     Both are empty when the directory itself is gone.
     """
     path = prefix.rstrip(b"/")
+    names: list[bytes] = []
+    directories: set[bytes] = set()
     with entry_errors("the directory", path):
         try:
             with directory(root_fd, path) as fd, os.scandir(fd) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+                for entry in entries:  # kept as bytes alone: a directory may have millions
+                    names.append(entry.name.encode(_ENCODING, _ENCODING_ERRORS))
+                    if entry.is_dir(follow_symlinks=False):
+                        directories.add(names[-1] + b"/")
         except OSError as error:
             if error.errno in GONE:
                 return [], set()
             raise
-    names = [name.encode(_ENCODING, _ENCODING_ERRORS) for name, _ in found]
-    directories = {os.fsencode(name) + b"/" for name, is_directory in found if is_directory}
     if hidden := {path[len(prefix) :] for path in excluded if path.startswith(prefix)}:
         names = [name for name in names if name not in hidden]
         directories -= {name + b"/" for name in hidden}

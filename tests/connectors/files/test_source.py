@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
+from pipeline.connectors.files.directories import closing_fd, open_root
+from pipeline.connectors.files.tree import Omitted, walk
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.keys import Key
@@ -175,3 +178,18 @@ async def test_a_directory_may_have_more_entries_than_a_block(tmp_path: Path) ->
     for number in range(1203):
         (tmp_path / str(number)).touch()
     assert [key[0] for key in await keys_of(FilesSource(tmp_path))] == sorted(str(number) for number in range(1203))
+
+
+def test_a_directory_of_many_files_takes_less_than_100_bytes_for_each(tmp_path: Path) -> None:
+    for number in range(5_000):
+        os.mknod(tmp_path / f"{number:012}-record.json")
+    with closing_fd(open_root(tmp_path)) as root_fd:
+        entries = walk(root_fd, Omitted())
+        tracemalloc.start()
+        try:
+            next(entries)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert sum(1 for _ in entries) == 4_999
+    assert peak < 100 * 5_000
