@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import anyio
@@ -293,3 +294,20 @@ async def test_rows_are_not_read_in_the_order_of_another_key(place: Place) -> No
         with pytest.raises(ConfigurationError, match=r"its key is id, .* the order of other"):
             async with snapshot.open_rows(replace(schema, primary_keys=("other",))):
                 pass
+
+
+async def test_rows_are_received_more_than_16_kilobytes_at_a_time(place: Place) -> None:
+    async with PostgresSource(place.uri).open_snapshot() as snapshot:
+        connection = await snapshot._readers.take()
+        with closing(connection):
+            pgconn = connection.pgconn
+            pgconn.send_query(b"COPY (SELECT repeat('x', 999) FROM generate_series(1, 100)) TO STDOUT")
+            active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND datname = current_database()"
+            while place.rows(active) != [(1,)]:  # noqa: ASYNC110  # until all is sent: the socket holds as much
+                await anyio.sleep(0.01)
+            pgconn.consume_input()
+            assert pgconn.get_result() is not None
+            received = 0
+            while (row := pgconn.get_copy_data(1))[0] > 0:
+                received += row[0]
+    assert received > 90_000

@@ -41,6 +41,9 @@ SELECT pg_export_snapshot(), pg_is_in_recovery(), getdatabaseencoding() = 'UTF8'
 FROM pg_database AS d WHERE datname = current_database()
 """
 
+_LONG_MESSAGE = "SELECT repeat(' ', 100000)"
+"""libpq receives at most as much at a time as the longest message that it has received: rows come 128 KB at a time, not 16."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Exported:
@@ -116,7 +119,7 @@ class PostgresSource:
         try:
             with translated(self.location):
                 connection.begin(_MODE)
-                connection.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}".encode())
+                connection.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}; {_LONG_MESSAGE}".encode())
         except BaseException:
             connection.close()
             raise
