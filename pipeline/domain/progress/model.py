@@ -2,12 +2,14 @@
 
 The export reads one group after another; the Event Files that it stores wait in lanes until an importer loads them, while
 the export goes on. What is left takes as long as the longer of the two: the export and the last files after it, or the
-files that wait, on the importers there are, but not less than the longest lane. Nothing is estimated while it is not
-known how many rows are to come, or before anything of either kind was measured.
+files that wait, on the importers there are. The pace of late counts a little: it knows how the two hinder each other. It takes
+not less than the longest lane. Nothing is estimated while it is not known how many rows are to come, or before anything of
+either kind was measured.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,9 +21,11 @@ SHOWN_FROM_SECONDS, SHOWN_FROM_PERCENT, LEAST_SECONDS = 20.0, 5, 5.0
 STALLED_AFTER_GAPS, STALLED_SECONDS = 3.0, 30.0
 """A Movement is stalled when nothing has moved for three times its longest usual pause, and at least this long."""
 LEAST_DOUBT, UNSEEN_DOUBT, EXPORTING_DOUBT = 0.10, 0.35, 0.10
+PACE_SHARE, DISAGREEING_DOUBT = 0.25, 0.10
 MOST_DOUBT, MEASURED_SAMPLES = 0.75, 2
 """How far an estimate may be off, as a share of it: at least; more for work of which nothing was measured yet; more while
-the export runs, after which the importers have its processor too. A group has a rate of its own from two measurements on."""
+the export runs, after which the importers have its processor too; more if the pace of late says otherwise, which counts for
+a quarter. A group has a rate of its own from two measurements on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,10 @@ class ProgressModel:
     """
 
     def __init__(self, began: float, percent: int = 0) -> None:
-        self._began = self._latest = self._read_at = self._imported_at = began
+        self._began = self._latest = self._read_at = self._imported_at = self._paced_at = began
         self._groups: dict[Label, _Group] = {}
         self._waiting: dict[EventFileId, _Waiting] = {}
-        self._parallel = Rate()
+        self._parallel, self._pace = Rate(), Rate()
         self._gap = 0.0
         self._largest, self._in_order, self._has_changed = 0, False, False
         self._percent = self._percent_before = percent
@@ -110,6 +114,7 @@ class ProgressModel:
         group.rows += rows
         self._has_changed |= changed
         group.reading.add(rows, at - self._read_at)
+        self._keep_pace(at - self._read_at, at)
         self._read_at = at
         self._note(at)
 
@@ -135,8 +140,15 @@ class ProgressModel:
         self._waiting.pop(file, None)
         self._groups.setdefault(label, _Group()).loading.add(max(1, records), seconds)
         self._parallel.add(max(seconds, 1e-6), at - self._imported_at)
+        self._keep_pace(seconds, at)
         self._imported_at = at
         self._note(at)
+
+    def _keep_pace(self, seconds: float, at: float) -> None:
+        """Note that one worker has done work of so many seconds since the last work was noted."""
+        if seconds > 0:
+            self._pace.add(seconds, max(0.0, at - self._paced_at))
+            self._paced_at = max(at, self._paced_at)
 
     def ended(self, file: EventFileId, at: float) -> None:
         """Note that an Event File is not going to be imported: it failed, or was imported before."""
@@ -161,6 +173,7 @@ class ProgressModel:
             self._latest += still
             self._read_at += still
             self._imported_at += still
+            self._paced_at += still
         self._paused = is_paused
 
     def _note(self, at: float) -> None:
@@ -213,21 +226,33 @@ class ProgressModel:
             return None
         at_once = max(1.0, self._parallel.units / self._parallel.seconds) if self._parallel.seconds else 1.0
         alone = (1 + 1 / at_once) / 2  # a file that loads beside others may wait for them: alone it takes less
-        read = 0.0
+        read = lane = 0.0
         loaded = sum(work.waiting for work in works) / at_once
-        end = max(
-            [loaded, *(work.waiting for work in works if work.in_order), *(work.file * alone for work in works)],
-            default=0.0,
-        )
         for work in works:
             begin, read = read, read + work.reading
+            if work.in_order:
+                lane = max(lane, max(work.waiting, begin if work.coming else 0.0) + work.coming)
+            lane = max(lane, (read if work.coming else 0.0) + work.file * alone)
             if work.coming:
                 loaded = max(loaded, begin) + work.coming / at_once
-                lane = max(work.waiting, begin) + work.coming if work.in_order else 0.0
-                end = max(end, loaded, lane, read + work.file * alone)
         total = sum(work.reading + work.loading for work in works)
         doubt = sum(work.doubt_of_all for work in works) / total if total else LEAST_DOUBT
-        return max(read, end), min(MOST_DOUBT, doubt + (EXPORTING_DOUBT if read else 0.0))
+        planned, paced = max(read, loaded), self._at_this_pace(total, at_once)
+        likely = max(lane, planned ** (1 - PACE_SHARE) * paced**PACE_SHARE)
+        if planned and paced:
+            doubt += DISAGREEING_DOUBT * abs(math.log(planned / paced))
+        return likely, min(MOST_DOUBT, doubt + (EXPORTING_DOUBT if read else 0.0))
+
+    def _at_this_pace(self, left: float, at_once: float) -> float:
+        """Return how long work of so many seconds takes at the pace of late. Of the files in hand, half is done.
+
+        The rates do not know how the export and the importers hinder each other; the pace does, while both go on.
+        """
+        in_hand = list(self._waiting.values())[: round(at_once)]
+        done = sum(one.records * self._groups[one.group].loading.mean for one in in_hand) / 2
+        if not self._pace.seconds:
+            return left
+        return max(0.0, left - done) * self._pace.seconds / (self._pace.units + done)
 
     def _works(self) -> list[_Work] | None:
         """Return what is left of each group, in the order of the export; None if the rows of one are not known."""
