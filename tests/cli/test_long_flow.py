@@ -23,9 +23,7 @@ MOVEMENTS, FILES, MOST_REQUESTS, MOST_FOLDERS = 256, 25_600, 50, 20
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a long Flow, whose objects are written without waiting for the disk."""
     directory, store = tmp_path_factory.mktemp("long"), MemoryObjectStore()
-    anyio.run(
-        long_flow.build, store, MOVEMENTS, FILES, f"sqlite://{directory}/app.db", f"sqlite://{directory}/copy.db"
-    )
+    anyio.run(long_flow.build, store, MOVEMENTS, FILES, f"sqlite://{directory}/app.db", f"sqlite://{directory}/copy.db")
     for key, data in store.contents():
         path = directory / "home" / "store" / "objects" / key
         path.parent.mkdir(parents=True, exist_ok=True)
