@@ -16,7 +16,7 @@ class GroupProgress:
     """What a worker has done for one group. Bytes are of JSON lines, before compression.
 
     `rows_expected` is how many rows the source said that it would read of a stream, `rows_fetched` how many it has read.
-    `deletes_imported` are among the `records_imported`.
+    `deletes_imported` are among the `records_imported`; `import_seconds` is how long its Event Files took, one by one.
     """
 
     rows_read: Count = 0
@@ -31,6 +31,7 @@ class GroupProgress:
     rows_expected: dict[StreamName, Count] = field(default_factory=dict)
     rows_fetched: Count = 0
     deletes_imported: Count = 0
+    import_seconds: float = 0.0
 
     @property
     def done(self) -> bool:

@@ -145,9 +145,9 @@ class ProgressModel:
         self._note(at)
 
     def _keep_pace(self, seconds: float, at: float) -> None:
-        """Note that one worker has done work of so many seconds since the last work was noted."""
+        """Note that one worker has done work that took these seconds, since the last work was noted."""
         if seconds > 0:
-            self._pace.add(seconds, max(0.0, at - self._paced_at))
+            self._pace.add(max(seconds, 1e-6), max(0.0, at - self._paced_at))
             self._paced_at = max(at, self._paced_at)
 
     def ended(self, file: EventFileId, at: float) -> None:
@@ -244,7 +244,9 @@ class ProgressModel:
         return likely, min(MOST_DOUBT, doubt + (EXPORTING_DOUBT if read else 0.0))
 
     def _at_this_pace(self, left: float, at_once: float) -> float:
-        """Return how long work of so many seconds takes at the pace of late. Of the files in hand, half is done.
+        """Return how long the work that is `left` takes, in seconds of one worker, at the pace of late.
+
+        Of the files in hand, half is done.
 
         The rates do not know how the export and the importers hinder each other; the pace does, while both go on.
         """

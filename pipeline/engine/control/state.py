@@ -10,6 +10,7 @@ from pipeline.codec.documents.progress import Progress
 from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
+from pipeline.domain.progress.fleet import GroupWork, fleet_percent, fleet_time_left
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control.early_end import patience
 from pipeline.engine.movements.context import Limits
@@ -38,13 +39,16 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
 def shown_progress(
     movement: Movement, signs: Sequence[WorkerSign], limits: Limits, now: datetime
 ) -> ShownProgress | None:
-    """Return how far a Movement under way is at `now`; None if no process has said that, as it does not move it alone.
+    """Return how far a Movement under way is at `now`; None if that is not known.
 
-    The time left is that of the process that works on it now. A process that is gone leaves its percent behind.
+    A process that moves it alone says that itself: the time left is that of the one that works on it now, and one that is
+    gone leaves its percent behind. Of a Movement of workers it is known once it is exported.
     """
     said = sorted((sign for sign in signs if sign.progress.percent), key=lambda sign: sign.stored)
-    if movement.settled or not said:
+    if movement.settled:
         return None
+    if not said:
+        return _fleet_progress(movement, signs, limits, now) if movement.exporter else None
     percent = max(sign.progress.percent for sign in said)
     current = at_work(said, limits, now)
     groups = (current or said[-1]).progress.groups
@@ -53,6 +57,36 @@ def shown_progress(
     if current is None or paused or wish is not Want.RUN:
         return ShownProgress(percent, None, 0.0, bool(paused) or wish is Want.PAUSE, paused)
     return ShownProgress(percent, current.progress.left, current.progress.stalled_seconds)
+
+
+def _fleet_progress(
+    movement: Movement, signs: Sequence[WorkerSign], limits: Limits, now: datetime
+) -> ShownProgress | None:
+    work = _group_works(movement, [sign.progress for sign in signs])
+    if (percent := fleet_percent(work)) is None:
+        return None
+    paused = movement.groups_that(Want.PAUSE)
+    wish = movement.wish.at(now)
+    if paused or wish is not Want.RUN:
+        return ShownProgress(percent, None, 0.0, bool(paused) or wish is Want.PAUSE, paused)
+    alive = [sign.progress for sign in signs if now - sign.stored <= patience(limits)]
+    at_once = sum(min(worker.in_hand, limits.importers) for worker in alive if worker.working)
+    return ShownProgress(percent, fleet_time_left(work, at_once))
+
+
+def _group_works(movement: Movement, workers: Sequence[Progress]) -> Sequence[GroupWork]:
+    """Return what is to import of each group that is not stopped; nothing while not all of that is known."""
+    found: list[GroupWork] = []
+    for label in movement.file_lists if movement.exported else ():
+        before, added = movement.counts.get(label), movement.added.get(label)
+        if before is None or before.imported is None:
+            return ()
+        groups = [worker.groups[label] for worker in workers if label in worker.groups]
+        done = sum(group.files_imported + group.files_failed for group in groups)
+        pending = before.listed - before.imported + (added.files if added else 0)
+        if not movement.leaves(label):
+            found.append(GroupWork(pending, done, sum(group.import_seconds for group in groups)))
+    return found
 
 
 def at_work(signs: Sequence[WorkerSign], limits: Limits, now: datetime) -> WorkerSign | None:

@@ -61,7 +61,8 @@ class ProgressKeeper:
     """A Reporter that counts each event and passes it on. `context` is the given one, with this as its reporter;
     `document` holds the counts.
 
-    `begun` is when the run began, by anyio's clock; by default it is now. `estimate`: all events of the Movement come here,
+    `begun` is when the run began, by anyio's clock; by default it is now. `before` is what this process has counted in the
+    Movement before. `estimate`: all events of the Movement come here,
     so that it can be said how far it is. `paused_groups` are those that people have paused.
     """
 
@@ -72,9 +73,10 @@ class ProgressKeeper:
         worker: str,
         begun: float | None = None,
         estimate: Estimate | None = None,
+        before: Progress | None = None,
     ) -> None:
         self.context = replace(context, reporter=self)
-        self.document = Progress(worker, context.clock.now(), context.clock.now())
+        self.document = before or Progress(worker, context.clock.now(), context.clock.now())
         self._reporter = context.reporter
         self._movement = movement
         self._failed_binaries: set[BinaryId] = set()
@@ -125,6 +127,7 @@ class ProgressKeeper:
             case EventFileImported(label=label, mark=mark):
                 group = self._group(label)
                 group.files_imported += 1
+                group.import_seconds += event.seconds
                 group.records_imported += mark.upserts + mark.deletes
                 group.deletes_imported += mark.deletes
             case EventFileFailed(label=label):

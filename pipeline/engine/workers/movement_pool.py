@@ -10,6 +10,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from pipeline.codec.documents.progress import Progress
 from pipeline.domain.errors import DefectError, PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label
@@ -25,6 +26,8 @@ RELEASE_AFTER_SECONDS = 0.5
 """The claim of a Movement without a user is given up within this time. Each claim costs two requests."""
 LINGER_SECONDS = 10.0
 """An unused destination stays open this long: the next group of the Movement often follows at once."""
+MOST_COUNTED = 1000
+"""Of this many Movements whose destination is closed the counts are kept, for when it is opened again."""
 
 ConnectDestination = Callable[[Flow], Destination]
 
@@ -63,6 +66,7 @@ class MovementPool:
         self._stopping = stopping
         self._room = anyio.Semaphore(context.limits.importers)
         self._opened: dict[tuple[FlowName, int], _Opened] = {}
+        self._counted: dict[tuple[FlowName, int], Progress] = {}
         self._group: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -119,7 +123,8 @@ class MovementPool:
     async def _host_open(self, movement: Movement, opened: _Opened) -> None:
         flow = await self._context.flows.read_flow(movement.flow)
         async with self._connect(flow).open(flow.marks_namespace) as session:
-            progress = ProgressKeeper(self._context, movement, self._worker)
+            counted = self._counted.pop((movement.flow, movement.number), None)
+            progress = ProgressKeeper(self._context, movement, self._worker, before=counted)
 
             def stopping(label: Label) -> bool:
                 return self._stopping() or opened.watch.stops(label)
@@ -143,6 +148,9 @@ class MovementPool:
             opened.ready.set()
             async with progress.released_at_end():
                 await self._keep(movement, opened, importing, progress)
+            while len(self._counted) >= MOST_COUNTED:
+                del self._counted[next(iter(self._counted))]
+            self._counted[movement.flow, movement.number] = progress.document
 
     async def _keep(
         self, movement: Movement, opened: _Opened, importing: MovementImport, progress: ProgressKeeper
