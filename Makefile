@@ -31,7 +31,7 @@ check: lint  ## What is quick: no test marked slow, none that needs a server
 
 test: lint  ## Everything that must hold
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
+	@$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
 lint: $(READY)  ## Style, types, architecture
 	@echo "== style"

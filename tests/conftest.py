@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -28,14 +29,18 @@ if "TMPDIR" not in os.environ and temporary_files.has_room(temporary_files.MEMOR
     TEMPORARY = temporary_files.directory_of_run(temporary_files.MEMORY)  # on a disk, most of the time passes in fsync
     os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # half of a short command's time is compiling its modules
+
 SLOW = ("torture", "crash", "simulation", "fleet", "servers", "fuzz")
-"""Directories whose files take longest, of which all tests but those of the simulation are slow."""
+"""Directories whose files take long, of which all tests but those of the simulation are slow."""
+LONG = (*SLOW, "testing", "examples")
+"""Directories whose files take longest, in the order in which they are begun."""
 SERVERS = frozenset({"localstack", "ministack", "moto", "postgresql", "seaweedfs"})
 """The fixtures that start a server."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow or needs a server, and put the slow files first: no worker is left with one at the end.
+    """Mark what is slow or needs a server, and put the long files first: no worker is left with one at the end.
 
     `make test` keeps this order (`--no-loadscope-reorder`).
     """
@@ -45,7 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
-    items.sort(key=lambda item: SLOW.index(item.path.parent.name) if item.path.parent.name in SLOW else len(SLOW))
+    items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of the garbage collector's way, which would look at all of them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:

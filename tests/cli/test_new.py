@@ -44,7 +44,7 @@ def test_a_new_project_passes_its_own_tests(kind: str, pipeline: CommandLine, tm
     found = {str(path.relative_to(tmp_path / "My-tracker")) for path in (tmp_path / "My-tracker").rglob("*.*")}
     assert found == {*FILES, "my_tracker/__init__.py", "my_tracker/app.py"}
     assert all(f"My-tracker/{name}\n" in made.out for name in found)
-    run("pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path / "My-tracker")
+    run("pytest", "-q", "-p", "no:cacheprovider", "--torture-seeds", "10", cwd=tmp_path / "My-tracker")
 
 
 RULES = "E,F,W,I,RUF,B,UP,SIM,RET,C4,PTH"

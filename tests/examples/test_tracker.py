@@ -6,7 +6,6 @@ import ast
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from server import Tracker, serve
 
 from tests.cli.app import contents, process_environment
 from tests.examples.moving import EXAMPLES
+from tests.kit.killing import Killer
 
 EXAMPLE = EXAMPLES / "tracker" / "tracker.py"
 MOST_LINES = 40
@@ -111,13 +111,11 @@ def test_a_move_that_is_killed_again_and_again_makes_no_second_object(seed: int,
     choose = random.Random(seed)
     with serve(Tracker(seed=seed, chance=0.02)) as old, serve(Tracker(seed=seed + 1, chance=0.05)) as new:
         fill(old, projects=10, issues=300)
-        kills = 0
+        kills, killer = 0, Killer(choose)
         while kills < 10:
-            process = start(old, new, tmp_path)
-            time.sleep(0.3 + choose.random())
-            kills += process.poll() is None
-            process.kill()
-            process.communicate()
+            with start(old, new, tmp_path) as process:
+                kills += killer.kill(process)
+                process.communicate()
             number = choose.randint(1, 300)
             if choose.random() < 0.5:
                 put_issue(old, number, f"again {kills} {number}", 1 + number % 10)

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from typing import Any
 
 FIRST_SECONDS = 1.5
 
@@ -16,7 +17,7 @@ class Killer:
     def __init__(self, dice: random.Random) -> None:
         self._dice, self._longest = dice, FIRST_SECONDS
 
-    def kill(self, process: subprocess.Popen[bytes]) -> bool:
+    def kill(self, process: subprocess.Popen[Any]) -> bool:
         """Kill a process at a random moment; return whether it was killed before its end."""
         begun = time.monotonic()
         try:

@@ -227,7 +227,10 @@ def test_a_mistake_of_an_importer_is_found_under_faults(
 
 
 @pytest.mark.parametrize("exporter", [planted.by_time, planted.cursor_first, planted.cursor_of_now])
-def test_a_mistake_of_an_exporter_is_found_under_faults(exporter: Exporter, request: pytest.FixtureRequest) -> None:
+def test_a_mistake_of_an_exporter_is_found_under_faults(
+    exporter: Exporter, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request.config.option, "torture_seeds", 100)
     with pytest.raises(pytest.fail.Exception, match="BROKEN: notes"):
         exporter_suite(exporter)().test_it_survives_faults(request)
 

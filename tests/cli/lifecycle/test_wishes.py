@@ -31,7 +31,7 @@ from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.cli.app import CommandLine, contents, make_database, process_environment
 
 SLOW = {"PIPELINE_EVENT_FILE_ROWS": "40", "PIPELINE_PROGRESS_SECONDS": "0.2", "PIPELINE_IMPORT_IN_SUBPROCESS": "false"}
-ROWS = 60_000
+ROWS = 30_000
 
 
 @pytest.fixture

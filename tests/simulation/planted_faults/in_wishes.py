@@ -90,7 +90,7 @@ def a_settled_movement_changes(ports: Ports) -> Ports:
     return replace(ports, store=_SettlingTwice(ports.store))
 
 
-@in_sessions(range(300), world=often_stopped, kinds=FREEZING)
+@in_sessions(range(90, 300), world=often_stopped, kinds=FREEZING)
 class FencesNothing(MemorySession):
     """A zombie commits after the stop."""
 
@@ -98,7 +98,7 @@ class FencesNothing(MemorySession):
         """Nothing is fenced."""
 
 
-@in_sessions(range(300), world=often_stopped, kinds=FREEZING)
+@in_sessions(range(90, 300), world=often_stopped, kinds=FREEZING)
 class IgnoresFences(MemorySession):
     """A load does not look at the fence in the step that commits it."""
 
