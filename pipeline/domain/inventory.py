@@ -107,8 +107,10 @@ class Inventory:
             (item for item in found if item.fate is not Fate.MOVED),
             key=lambda item: (not item.is_gap, item.kind, item.name),
         )
-        unnamed = Counter(item.kind for item in others[NAMED_ITEMS:])
-        return cls(dict(sorted(moved.items())), tuple(others[:NAMED_ITEMS]), dict(sorted(unnamed.items())))
+        named = _named(others)
+        unnamed = Counter(item.kind for item in others)
+        unnamed.subtract(item.kind for item in named)
+        return cls(dict(sorted(moved.items())), tuple(named), dict(sorted((+unnamed).items())))
 
     def with_fate(self, fate: Fate) -> Sequence[InventoryItem]:
         """Return the named items of this fate."""
@@ -117,6 +119,17 @@ class Inventory:
     def gaps(self, accepted: Collection[str]) -> Sequence[InventoryItem]:
         """Return the gaps whose kind is not among the accepted ones."""
         return [item for item in self.items if item.is_gap and item.kind not in accepted]
+
+
+def _named(items: Sequence[InventoryItem]) -> list[InventoryItem]:
+    """Return the first `NAMED_ITEMS`, and of each kind the first `NAMES_IN_LINE` at least, so that none is overlooked."""
+    seen: Counter[str] = Counter()
+    named = []
+    for place, item in enumerate(items):
+        seen[item.kind] += 1
+        if place < NAMED_ITEMS or seen[item.kind] <= NAMES_IN_LINE:
+            named.append(item)
+    return named
 
 
 def ensure_kinds(kinds: Iterable[str]) -> None:
@@ -128,14 +141,23 @@ def ensure_kinds(kinds: Iterable[str]) -> None:
             )
 
 
-def missing_lines(gaps: Sequence[InventoryItem]) -> list[str]:
-    """Return a line for each kind and reason: how many items are missing, the first names, and how to accept that."""
+def missing_lines(gaps: Sequence[InventoryItem], unnamed: Mapping[str, int] | None = None) -> list[str]:
+    """Return a line for each kind and reason: how many items are missing, the first names, and how to accept that.
+
+    `unnamed` counts further items by kind; they belong to the last reason of their kind.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for item in gaps:
         groups.setdefault((item.kind, item.reason), []).append(item.name)
+    last = dict(groups.keys())
+    counts = {
+        (kind, reason): len(names) + (unnamed or {}).get(kind, 0) * (reason == last[kind])
+        for (kind, reason), names in groups.items()
+    }
     return [
-        f"not moved: {len(names):,} {kind if len(names) == 1 else plural(kind)} ({', '.join(names[:NAMES_IN_LINE])}"
-        f"{', …' if len(names) > NAMES_IN_LINE else ''}): {reason}; accept this with --accept-missing {_argument(kind)}"
+        f"not moved: {counts[kind, reason]:,} {kind if counts[kind, reason] == 1 else plural(kind)} "
+        f"({', '.join(names[:NAMES_IN_LINE])}{', …' if counts[kind, reason] > NAMES_IN_LINE else ''}): {reason}; "
+        f"accept this with --accept-missing {_argument(kind)}"
         for (kind, reason), names in groups.items()
     ]
 

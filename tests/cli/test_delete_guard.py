@@ -32,6 +32,21 @@ def test_an_emptied_database_is_held_until_the_deletes_are_allowed(pipeline: Com
         assert db.execute("SELECT count(*) FROM people").fetchone() == (0,)
 
 
+def test_deletes_stay_held_while_a_movement_looks_at_other_streams_alone(pipeline: CommandLine) -> None:
+    source = make_database(pipeline.directory / "app.db", rows=200)
+    change(source, "CREATE TABLE pets (id INTEGER PRIMARY KEY)")
+    move = ("move", "app.db", "copy.db", "--flow", "crm")
+    assert pipeline(*move).code == 0
+    change(source, "DELETE FROM people")
+    change(source, "INSERT INTO pets VALUES (1)")
+    assert pipeline(*move).code == 1
+    others = pipeline(*move, "--only", "pets")
+    assert (others.code, "people: 200 of 200 records" in others.out) == (1, True)
+    assert pipeline(*move, "--exclude", "people").code == 0  # to keep them is a decision
+    assert pipeline(*move, "--allow-deletes", "people").code == 0
+    assert contents(pipeline.directory / "copy.db") == []
+
+
 def test_a_repair_and_a_setting_allow_deletes(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0

@@ -120,6 +120,8 @@ def test_values_of_different_types_compare_by_meaning() -> None:
     assert agree("any", "2026-01-02 03:04:05.123450", "timestamptz", "2026-01-02 03:04:05.12345+00")
     assert agree("any", "12026-01-02T03:04:05", "timestamptz", "12026-01-02 03:04:05+00")
     assert agree("any", "2026-01-02", "timestamp", "2026-01-02 00:00:00")
+    assert agree("any", 20260102, "timestamp", "2026-01-02 00:00:00")
+    assert not agree("any", 1700000000, "timestamp", "2023-11-14 22:13:20")
     assert agree("text", "0D4F4C12-1111-4222-8333-444455556666", "uuid", "0d4f4c12-1111-4222-8333-444455556666")
     assert agree("text", "0d4f4c12111142228333444455556666", "uuid", "0d4f4c12-1111-4222-8333-444455556666")
     assert agree("integer", 1, "boolean", True)

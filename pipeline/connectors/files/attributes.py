@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 import orjson
 
@@ -128,7 +129,7 @@ def lost_bits(mode: int, kept: int) -> Iterator[tuple[str, str]]:
 
 
 class Items:
-    """Inventory items of one kind and fate: the first `NAMED_ITEMS` by name, the others as a number."""
+    """Inventory items of one kind and fate: the first `NAMED_ITEMS` by name, the others without, as one item each."""
 
     def __init__(self, kind: str, fate: Fate, reason: str) -> None:
         self._kind, self._fate, self._reason = kind, fate, reason
@@ -146,6 +147,6 @@ class Items:
 
     def all(self) -> Iterator[InventoryItem]:
         """Yield the items."""
-        more = self._count - len(self._names)
-        for name in (*self._names, *([f"… and {more:,} more"] if more else ())):
+        for name in self._names:
             yield InventoryItem(self._kind, name, self._fate, self._reason)
+        yield from repeat(InventoryItem(self._kind, "…", self._fate, self._reason), self._count - len(self._names))

@@ -132,8 +132,11 @@ def _special_number(value: Decimal) -> object:
 
 
 def _moment(value: object) -> object:
-    """Return a date, time or timestamp as a point in time. One without a zone is in UTC, as it is when it is loaded."""
-    text = _text(value)
+    """Return a date, time or timestamp as a point in time. One without a zone is in UTC, as it is when it is loaded.
+
+    A number of eight digits is a date, as it is for PostgreSQL.
+    """
+    text = str(value) if isinstance(value, int) and len(str(value)) == 8 else _text(value)
     for parse in (datetime.fromisoformat, time.fromisoformat):
         try:
             moment = parse(text)

@@ -20,8 +20,8 @@ from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.flows.groups import dependencies, dependency_levels
 from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
-from pipeline.domain.movement import Movement
-from pipeline.domain.planning.selection import selected
+from pipeline.domain.movement import HeldDeletes, Movement
+from pipeline.domain.planning.selection import matches, selected
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt, TakesArrays, no_arrays
 from pipeline.engine.export.delete_guard import DeleteGuard
@@ -84,7 +84,7 @@ class Exporter:
         announced = tuple(self.announced)
         omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
         omitted = Inventory.of([*omissions, *self._attempt.unreadable])
-        rejections, held = self._attempt.rejections, self._guard.held
+        rejections, held = self._attempt.rejections, self._held()
         await self._attempt.update(
             lambda now: replace(
                 now,
@@ -99,6 +99,16 @@ class Exporter:
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.end_movement()
         return self._attempt.movement
+
+    def _held(self) -> Mapping[StreamName, HeldDeletes]:
+        """Return the deletes that are held, also of streams that this Movement does not look at: nobody has decided on them."""
+        movement = self._attempt.movement
+        others = {
+            stream: held
+            for stream, held in movement.held_deletes.items()
+            if not selected(stream, movement.only, ()) and not matches(stream, movement.exclude)
+        }
+        return others | self._guard.held
 
     async def _plan(self, groups: Mapping[Label, Sequence[GroupStream]], order: Sequence[Label]) -> None:
         """Report what is going to be read, and about how many rows it has, if the source can say that at once."""

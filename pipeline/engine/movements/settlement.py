@@ -79,7 +79,7 @@ class Settlement:
         run = replace(run, upserts=accepted.total(), rejected=left, waiting=waiting)
         totals = _totals(movement, entries, marks, run)
         status, because = final_status(_final_counts(movement, totals, violations, gaps))
-        problems = _problems(movement, failed, rejected, violations, gaps)
+        problems = _problems(movement, failed, rejected, violations, missing_lines(gaps, inventory.unnamed))
         reasons = _reasons(movement, failed, rejected)
         await self._put_events(movement, lists, marks, failed, totals.rejected, list(reasons))
         counts, first = _counts(movement, lists, marks), await self._first_error(movement, failed, rejected)
@@ -305,7 +305,7 @@ def _problems(
     failed: Mapping[EventFileId, str],
     rejected: Sequence[Rejection],
     violations: Sequence[Violation],
-    gaps: Sequence[InventoryItem],
+    missing: Sequence[str],
 ) -> tuple[str, ...]:
     problems = [deletes.problem(stream) for stream, deletes in movement.held_deletes.items()]
     problems += [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
@@ -316,5 +316,5 @@ def _problems(
     problems += map(str, movement.rejections.named)
     problems += [rejection_problem(str(one.file), one.line, one.key, one.reason) for one in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]
-    problems += missing_lines(gaps)
+    problems += missing
     return shortened(problems)

@@ -137,9 +137,9 @@ class _Comparison:
         if self._request.streams or self._request.against is Against.STORED:
             return
         items = list(await self._here.omissions()) if isinstance(self._here, OmissionReporter) else []
-        named = self._history.latest.inventory.items
-        items += [item for item in named if scope.left_out or item.kind in ATTRIBUTE_KINDS]
-        for item in dict.fromkeys(item for item in items if item.is_gap):
+        named, known = self._history.latest.inventory.items, set(items)
+        items += [it for it in named if it not in known and (scope.left_out or it.kind in ATTRIBUTE_KINDS)]
+        for item in (item for item in items if item.is_gap):
             (self.accepted if item.kind in self._accepted_kinds else self.gaps).append(item)
 
     async def compare(self, pair: StreamPair) -> StreamReport:

@@ -38,6 +38,12 @@ ALTERED = [
     ("text", "name", "x" * 63, "x" * 64),
     ("timestamp", "time", None, "2024-01-01 10:00:00"),
     ("text", 'varchar(5) COLLATE "C"', "abc  ", "abc   "),
+    ("text", "timestamp", "2024-01-01 10:00:00.1234560", "2024-01-01 10:00:00.1234567"),
+    ("any", "timestamptz", "20240101", "2024-01-01 10:00:00.12345678+00"),
+    ("text", "time", "10:00", "10"),
+    ("integer", "interval", None, 1000000),
+    ("real", "time", None, 1700.5),
+    ("text", "interval", "1 day", "5"),
 ]
 
 
@@ -131,3 +137,17 @@ async def test_a_movement_into_an_apps_narrower_table_is_incomplete(place: Place
 )
 def test_columns_that_hold_every_value_are_not_checked(wire: str, source: str, here: str) -> None:
     assert staged_type(wire, source, here, here) is None
+
+
+async def test_texts_are_the_key_of_a_table_whose_key_is_a_time(place: Place) -> None:
+    place.run("CREATE TABLE item (at timestamp PRIMARY KEY, v text)", "INSERT INTO item VALUES ('2024-01-01', 'a')")
+    stream = schema({"at": "text", "v": "text"})
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        lines = [
+            upsert(at="2024-01-01", v="b"),
+            upsert(at="2024-01-02 10:00:00", v="c"),
+            delete(at="2024-01-02 10:00:00"),
+        ]
+        assert isinstance(outcome := await session.load(file(stream, lines), after=[]), Loaded)
+    assert outcome.rejections == ()
+    assert place.rows("SELECT at::text, v FROM item") == [("2024-01-01 00:00:00", "b")]

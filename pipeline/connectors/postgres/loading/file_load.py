@@ -224,7 +224,7 @@ class FileLoad:
 
     def _copied(self, columns: Sequence[str], data: Sequence[bytes], count: int) -> bool:
         """Copy `count` rows into the table itself, or none of them. A key that exists ends the copying into the table."""
-        if self.target.cuts_blanks(data):
+        if self.target.may_alter(data):
             return False
         reason = self._staging.attempt(lambda: self._staging.copy_directly(columns, data, count))
         self._directly = reason is None or not reason.is_duplicate

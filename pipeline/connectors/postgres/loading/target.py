@@ -10,7 +10,7 @@ from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.mapped_types import column_type
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.loading.csv_values import Holds, LineColumn
-from pipeline.connectors.postgres.schema.narrow_types import staged_type
+from pipeline.connectors.postgres.schema.narrow_types import FINE_TIME, alters_time, is_time, staged_type
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
@@ -139,16 +139,22 @@ class Target:
 
     @property
     def can_copy_directly(self) -> bool:
-        """Whether a COPY into the table alters no value, apart from blanks at the end."""
-        return all(map(self.has_length, self.staged))
+        """Whether a COPY into the table alters no value, apart from those that `may_alter` finds."""
+        return all(self.has_length(name) or self.is_timestamp(name) for name in self.staged)
 
     def has_length(self, name: str) -> bool:
         """Whether a column is a `varchar(n)`, which alters nothing but blanks at the end and rejects longer values."""
         return self.table.columns[name].plain_type.startswith("character varying(")
 
-    def cuts_blanks(self, data: Sequence[bytes]) -> bool:
-        """Whether a COPY of `data` into the table may cut blanks at the end of a value."""
-        return bool(self.staged) and any(b' "' in piece for piece in data)
+    def is_timestamp(self, name: str) -> bool:
+        """Whether a column is a timestamp, and its values are texts."""
+        return self.staged[name] == "text" and self.table.columns[name].plain_type.startswith("timestamp")
+
+    def may_alter(self, data: Sequence[bytes]) -> bool:
+        """Whether a COPY of `data` into the table may cut blanks at the end of a value, or digits of a second."""
+        if any(map(self.has_length, self.staged)) and any(b' "' in piece for piece in data):
+            return True
+        return any(map(self.is_timestamp, self.staged)) and any(map(FINE_TIME.search, data))
 
     def staged_value(self, name: str, stage: str = "s") -> str:
         """Return the value of a column of the temporary table `stage` as the table takes it."""
@@ -157,6 +163,8 @@ class Target:
     def altered(self, name: str) -> str:
         """Return the condition that the table would alter the value of a checked column of the temporary table `s`."""
         here, staged = self.table.columns[name].plain_type, self.staged[name]
+        if staged == "text" and is_time(here):
+            return alters_time(f"s.{quoted(name)}", here)
         text = "::text" if here in ("real", "double precision") else ""  # the shortest that reads back as the same
         return f"s.{quoted(name)} IS DISTINCT FROM s.{quoted(name)}::{here}{text}::{staged}"
 
@@ -189,7 +197,9 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *,
     }
     always = {name for name in wanted if columns[name].identity == "a"}
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
-    narrow = {it.name: _staged_type(it, columns[it.name]) for it in schema.columns if it.name in wanted}
+    narrow = {
+        it.name: _staged_type(it, columns[it.name], is_key=it.name in key) for it in schema.columns if it.name in wanted
+    }
     return Target(
         table=table,
         stream=stream.stream,
@@ -223,8 +233,10 @@ def _row_key(schema: StreamSchema) -> RowKey | None:
     return None if found is None else RowKey(found["row"], found["dup"], found["digest"])
 
 
-def _staged_type(source: Column, here: TargetColumn) -> str | None:
-    return staged_type(source.type, source.native_type, here.type, here.plain_type)
+def _staged_type(source: Column, here: TargetColumn, *, is_key: bool) -> str | None:
+    found = staged_type(source.type, source.native_type, here.type, here.plain_type)
+    # The key of a staged row is compared with that of the table, and text equals no time.
+    return None if is_key and found == "text" and is_time(here.plain_type) else found
 
 
 def _holds(column: Column, here: TargetColumn, is_widened: bool) -> Holds:

@@ -1,8 +1,8 @@
 """Columns of the destination that hold less than the source's: found by their types, before any value is read.
 
 PostgreSQL rounds a number to the scale of `numeric(10,2)` and a time to that of `timestamp(0)`, takes the date of a time for
-a `date`, and cuts blanks beyond the length of a `varchar(n)`, without a word. Values for such a column are staged in a type
-that holds them, and compared with what the column would make of them.
+a `date`, cuts blanks beyond the length of a `varchar(n)`, and takes a number for seconds, without a word. Values for such a
+column are staged in a type that holds them, and compared with what the column would make of them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ _WIDER: dict[tuple[str, str], str] = {
         for wire in ("timestamp", "timestamptz")
     },
     ("name", "text"): "text",
+    **{(f"timestamp {zone} time zone", wire): "text" for zone in ("with", "without") for wire in ("text", "any")},
+    **{
+        (name, wire): "text"
+        for name in ("time with time zone", "time without time zone", "interval")
+        for wire in ("text", "any", "integer", "real", "decimal")
+    },
 }
 """By the destination's type and the format's type of the source: the type to stage values in."""
 _EXACT = {"real": ("smallint", "real"), "double precision": ("smallint", "integer", "real")}
@@ -51,6 +57,26 @@ def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
         bare = name + (parts["zone"] or "") + parts["array"]
         return None if _fits(name, bare, source, limits) else bare
     return None if source in _EXACT.get(plain, ()) else _WIDER.get((plain, wire))
+
+
+def is_time(plain: str) -> bool:
+    """Whether a type is a time, a timestamp or an interval."""
+    return plain.startswith(("time", "interval"))
+
+
+def alters_time(column: str, plain: str) -> str:
+    """Return the condition that a value of the type `plain`, a time or interval, is not what the text in `column` says.
+
+    It has microseconds, and takes a number without a unit for seconds or hours; a time drops the date before it.
+    """
+    found = [":[0-9]{2}[.][0-9]{6}[0-9]*[1-9]", "^[-+]?[0-9]{1,7}([.][0-9]*)?$"]
+    if plain.startswith("time "):
+        found.append("^[0-9]+-[0-9]")
+    return f"{column} ~ '{'|'.join(found)}'"
+
+
+FINE_TIME = re.compile(rb":[0-9]{2}[.][0-9]{6}[0-9]*[1-9]")
+"""A time of day with more digits than microseconds have."""
 
 
 def _fits(name: str, bare: str, source: str, limits: str | None) -> bool:
