@@ -241,7 +241,7 @@ CASES: Cases = {
         ("ALTER SEQUENCE t_id_seq OWNED BY NONE",),
     ),
     "unlogged": (
-        (T, ROWS, "CREATE UNLOGGED TABLE u (id int PRIMARY KEY)"),
+        (T, ROWS, "CREATE UNLOGGED TABLE u (id serial PRIMARY KEY)", "CREATE UNLOGGED TABLE v (id serial PRIMARY KEY)"),
         ("ALTER TABLE t SET UNLOGGED", "ALTER TABLE u SET LOGGED"),
     ),
     "options_reset": (

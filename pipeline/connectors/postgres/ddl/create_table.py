@@ -15,6 +15,7 @@ from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 
 Native = Mapping[str, Any]
 """The description of a table (docs/reference/postgresql.md), or a part of it."""
+_OLDEST_WITH_UNLOGGED_SEQUENCES = 150000
 _OLDEST_WITH_VIRTUAL = _OLDEST_WITH_NOT_NULL_NAMES = 180000
 
 
@@ -30,7 +31,7 @@ def name_of(native: Native) -> tuple[str, str]:
 
 def table_statements(native: Native, server_version: int) -> Iterator[str]:
     """Give the statements that create a table with its sequences, key and partitions."""
-    yield from sequence_statements(native)
+    yield from sequence_statements(native, server_version)
     name = qualified(*name_of(native))
     columns = [column_definition(column, native, server_version) for column in native["columns"]]
     key, afterwards = _key(native)
@@ -44,12 +45,15 @@ def table_statements(native: Native, server_version: int) -> Iterator[str]:
             yield f"ALTER SEQUENCE {owned} OWNED BY {name}.{quoted(sequence['column'])}"
 
 
-def sequence_statements(native: Native) -> Iterator[str]:
+def sequence_statements(native: Native, server_version: int) -> Iterator[str]:
     """Give the statements that create the sequences of defaults, unless they exist."""
     for sequence in native.get("sequences", ()):
         if not sequence["identity"]:
             name = qualified(sequence["schema"], sequence["name"])
-            yield f"CREATE SEQUENCE IF NOT EXISTS {name} {sequence['options']}"
+            is_unlogged = (
+                native.get("unlogged") and sequence["owned"] and server_version >= _OLDEST_WITH_UNLOGGED_SEQUENCES
+            )
+            yield f"CREATE {'UNLOGGED ' if is_unlogged else ''}SEQUENCE IF NOT EXISTS {name} {sequence['options']}"
 
 
 def partition_statements(native: Native, server_version: int) -> Iterator[str]:

@@ -296,7 +296,10 @@ def _add_column(connection: Connection, table: TargetTable, column: Native, nati
     """Add a new column. Existing rows get NULL, not its default: their values come as upserts."""
     plain = {**column, "default": None, "not_null": False}
     definition = column_definition(plain, native, connection.info.server_version)
-    statements = [*sequence_statements(native), f"ALTER TABLE {table.sql} ADD COLUMN {definition}"]
+    statements = [
+        *sequence_statements(native, connection.info.server_version),
+        f"ALTER TABLE {table.sql} ADD COLUMN {definition}",
+    ]
     if column.get("default") is not None:
         name = quoted(column["name"])
         statements.append(f"ALTER TABLE {table.sql} ALTER COLUMN {name} SET DEFAULT {column['default']}")

@@ -20,7 +20,7 @@ def follow_sequences(connection: Connection, before: Native, now: Native) -> Non
     for sequence in now.get("sequences", ()):
         if not sequence["identity"]:  # an identity column may have become one with a default
             take_name(connection, _name_of(sequence), lambda: {table}, shares_sequence=True)
-    for statement in sequence_statements(now):
+    for statement in sequence_statements(now, connection.info.server_version):
         run_single(connection, statement)
     _restart(connection, before, now)
     owned = {_name_of(it): it["owned"] and it["column"] for it in before.get("sequences", ()) if not it["identity"]}
