@@ -25,9 +25,15 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 def slow(at_work: anyio.Event, go_on: anyio.Event) -> FileToLoad:
     """A file whose content comes when `go_on` is set, while its transaction is open."""
-    loading = file(ITEM, [upsert(id=1, text="old")], movement=2)
+    return between(file(ITEM, [upsert(id=1, text="old")], movement=2), at_work, go_on)
+
+
+def between(loading: FileToLoad, at_work: anyio.Event, go_on: anyio.Event, before: bytes = b"") -> FileToLoad:
+    """The same file, of whose content `before` comes first, and the rest when `go_on` is set."""
 
     async def blocks() -> AsyncIterator[bytes]:
+        if before:
+            yield before
         at_work.set()
         await go_on.wait()
         async for block in loading.blocks:
@@ -87,3 +93,44 @@ async def test_files_of_one_movement_are_loaded_into_one_table_at_the_same_time(
         assert place.rows("SELECT id, text FROM item") == [(2, "beside")]
         go_on.set()
     assert place.rows("SELECT id, text FROM item ORDER BY id") == [(1, "old"), (2, "beside")]
+
+
+async def test_a_load_that_has_collided_with_another_is_repeated_alone(place: Place) -> None:
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, text text UNIQUE)")
+    failed: list[int] = []
+    ended: list[int] = []
+
+    async def load(session: DestinationSession, number: int, loading: FileToLoad) -> None:
+        try:
+            await session.load(loading, after=())
+            ended.append(number)
+        except TransientError:  # of two that wait for each other, PostgreSQL ends one
+            failed.append(number)
+
+    def crossing(number: int, at_work: anyio.Event, go_on: anyio.Event) -> FileToLoad:
+        mine, theirs = "ab"[number], "ba"[number]
+        rest = file(ITEM, [upsert(id=10 + number, text=theirs)], chunk=number, movement=2, full=True)
+        return between(rest, at_work, go_on, upsert(id=number, text=mine))
+
+    async with PostgresDestination(place.uri).open(FLOW) as one, PostgresDestination(place.uri).open(FLOW) as other:
+        sessions, go_on = (one, other), anyio.Event()
+        async with anyio.create_task_group() as group:
+            for number in (0, 1):
+                at_work = anyio.Event()
+                group.start_soon(load, sessions[number], number, crossing(number, at_work, go_on))
+                await at_work.wait()
+            await anyio.sleep(0.5)  # until both have written what comes first
+            go_on.set()
+        assert len(failed) == len(ended) == 1
+        (lost,) = failed
+        at_work, go_on = anyio.Event(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            beside = between(file(ITEM, [], chunk=2, movement=2, full=True), at_work, go_on)
+            group.start_soon(load, sessions[1 - lost], 2, beside)
+            await at_work.wait()
+            again = file(ITEM, [upsert(id=lost, text="c")], chunk=lost, movement=2, full=True)
+            group.start_soon(load, sessions[lost], lost, again)
+            await anyio.sleep(0.3)
+            assert lost not in ended
+            go_on.set()
+    assert sorted(ended) == [0, 1, 2]

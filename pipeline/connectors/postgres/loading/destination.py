@@ -14,7 +14,14 @@ from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, rena
 from pipeline.connectors.postgres.ddl.across.widening import widened_columns
 from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.loading.batches import Step
-from pipeline.connectors.postgres.loading.claims import claim, complete, fence_flow, reason_not_to_begin
+from pipeline.connectors.postgres.loading.claims import (
+    claim,
+    complete,
+    fence_flow,
+    is_collision,
+    reason_not_to_begin,
+    turn_of,
+)
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.finishing import finish, kept_tables, replace_tables
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
@@ -102,6 +109,8 @@ class PostgresDestinationSession:
         self._flow = flow
         self._location = location
         self._tables = StreamTables()
+        self._alone: set[StreamName] = set()
+        """The streams whose loads have collided here. From then on each of them is alone."""
 
     def takes_arrays(self, stream: StreamName) -> bool:
         return not stream.startswith("@")
@@ -165,8 +174,10 @@ class PostgresDestinationSession:
                 loaded = await self._run(place, complete, ledger, load, file)
                 with anyio.CancelScope(shield=True), file.committing():
                     await self._run(place, connection.execute, "COMMIT")
-            except BaseException:
+            except BaseException as error:
                 self._tables.forget(file.entry.id.stream)
+                if is_collision(error):
+                    self._alone.add(file.entry.id.stream)
                 raise
             return loaded
 
@@ -181,14 +192,15 @@ class PostgresDestinationSession:
             return GaveWay(reason)
         stream = self._tables.ready(connection, ledger, file.header)
         target = stream.target
-        ledger.advance_movement(file.entry.id.stream, file.movement)
+        id_ = file.entry.id
+        ledger.advance_movement(id_.stream, file.movement)
         connection.begin()
-        connection.execute(_AS_THE_APP)
+        turn = turn_of(self._flow, id_.stream, alone=id_.stream in self._alone)
+        connection.execute(f"{turn}; {_AS_THE_APP}")
         if reason := claim(ledger, file):
             return GaveWay(reason)
         if not self._tables.is_current(connection, stream):
             return Reopen()
-        id_ = file.entry.id
         is_snapshot = file.entry.is_snapshot
         effects = self._side_effects(connection, target)
         return FileLoad(
