@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+
+from tests.kit.killing import Killer
 
 KILLS = int(os.environ.get("KILL_TEST_KILLS", "50"))
 WORDS = ("alpha", "beta", "", "Ω", "it's", "nul\0", "🦔")
@@ -156,14 +157,11 @@ def test_killed_again_and_again_the_destination_equals_the_source_in_the_end(tmp
     print(f"seed {seed}")
     app = App(tmp_path, dice)
     app.build()
-    kills, longest = 0, measure(app)
+    kills, killer = 0, Killer(dice, measure(app))
     while kills < KILLS:
-        process = app.start()
-        time.sleep(dice.uniform(0.2, 1.0) * longest)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
+        with app.start() as process:
+            kills += killer.kill(process)
+            process.communicate()
         app.check_stored_once()
         change_or_finish(app, dice)
     wait(app.start())

@@ -253,7 +253,7 @@ async def die_and_go_on(world: WiderWorld, faults: Faults) -> None:
 async def test_a_process_that_dies_at_any_call_hinders_nobody() -> None:
     world, probe = await moved(MANY), Faults()
     await maintain(deepcopy(world), faults=probe)
-    for moment in range(0, probe.calls, 2):
+    for moment in range(0, probe.calls, 3):
         await die_and_go_on(deepcopy(world), Faults(crash_at=moment))
 
 

@@ -14,8 +14,9 @@ FIRST_SECONDS = 1.5
 class Killer:
     """Kills processes within the time that one takes which is left alone, as far as it was seen."""
 
-    def __init__(self, dice: random.Random) -> None:
-        self._dice, self._longest = dice, FIRST_SECONDS
+    def __init__(self, dice: random.Random, longest: float = FIRST_SECONDS) -> None:
+        """`longest` is the time in seconds that the first one is taken to need."""
+        self._dice, self._longest = dice, longest
 
     def kill(self, process: subprocess.Popen[Any]) -> bool:
         """Kill a process at a random moment; return whether it was killed before its end."""

@@ -11,13 +11,13 @@ from pipeline.codec.wire import Count, Time, decode_document, to_document
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceState:
-    """The maintenance of a Flow so far.
+    """The automatic maintenance of a Flow so far.
 
-    `worker` is at it `since` then; empty: nobody is. It was looked at last after Movement `movement`; `compacted` is the
-    latest Movement that was a compaction by itself; `unpruned`: a compaction was begun, and what it may have replaced is not
-    pruned yet. `pruned` is the latest one at the last pruning, at the time `at`, when
-    `objects` of `stored_bytes` were deleted. `waits` says why something that is due is not done yet, `left` why a stream
-    cannot be compacted.
+    `worker` maintains it, `since` this time; empty if none does. `movement` was the latest one at the last look.
+    `compacted` is the latest Movement that was an automatic compaction. `unpruned`: the objects that it replaced are not
+    deleted yet. `pruned` was the latest Movement at the last pruning, which ended `at` and deleted `objects` of
+    `stored_bytes`. `waits` says why something that is due is not done yet; `left` says it for each stream that cannot
+    be compacted.
     """
 
     worker: str = ""

@@ -1,11 +1,11 @@
 """Pruning: deletes the stored objects that no process can need any more.
 
-A Movement that starts meanwhile could reuse an old object: a Binary File of the same content. So pruning by hand first
-writes its claim into flow.json and then checks for a Movement in progress, while a new Movement is created first and then
-checks for a claim. At least one of the two sees the other, and gives way.
+A Movement that starts meanwhile could reuse an old object: a Binary File of the same content. So `pipeline prune` writes
+its claim into flow.json and then checks for a Movement in progress. A Movement is created first and then checks for a
+claim. At least one of the two sees the other, and gives way.
 
-Pruning by itself claims nothing, so that it stands in nobody's way and may die at any moment. It deletes only objects whose
-keys have the number of a settled Movement: no Movement stores or takes up such an object again.
+Automatic pruning claims nothing: it hinders no Movement, and may die at any moment. It deletes only objects whose keys have
+the number of a settled Movement. No Movement stores or reads such an object again.
 """
 
 from __future__ import annotations

@@ -230,6 +230,15 @@ async def test_a_record_that_takes_the_place_of_one_that_waits_drops_its_content
         assert await session.retry_rejected() == []
 
 
+async def test_a_rejected_file_whose_directory_is_gone_creates_none_when_it_is_tried_again(loader: Loader) -> None:
+    outcome = await loader.load(loader.file("d/" + "x" * 300, b"no file system takes such a name"))
+    assert len(outcome.rejections) == 1
+    (loader.root / "d").rmdir()
+    async with loader.destination.open(FLOW) as session:
+        assert len(await session.retry_rejected()) == 1
+    assert loader.names() == set()
+
+
 def folded(fd: int, name: bytes) -> bytes:
     """A file system that does not tell upper and lower case apart."""
     return next((other for other in map(os.fsencode, os.listdir(fd)) if other.lower() == name.lower()), name)

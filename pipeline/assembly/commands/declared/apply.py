@@ -33,12 +33,8 @@ class ListedFlow:
     latest: Movement | None
 
 
-def _agree(changes: Sequence[FlowChange]) -> bool:
-    return True
-
-
 async def apply_flows(
-    file: PathText, confirm: Confirm = _agree, *, settings: Settings | None = None
+    file: PathText, confirm: Confirm = lambda changes: True, *, settings: Settings | None = None
 ) -> Sequence[FlowChange]:
     """Make the Flows of a file as they are declared, if `confirm` agrees. Others stay as they are.
 
@@ -54,7 +50,7 @@ def _directory(file: Path) -> Path:
 
 
 async def set_flow(
-    name: str, assignments: Sequence[str], confirm: Confirm = _agree, *, settings: Settings | None = None
+    name: str, assignments: Sequence[str], confirm: Confirm = lambda changes: True, *, settings: Settings | None = None
 ) -> FlowChange:
     """Change values of a Flow, each written as `windows.life_days=7`; an empty one becomes the default again."""
     settings = settings or load_settings()

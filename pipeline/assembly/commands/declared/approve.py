@@ -32,12 +32,8 @@ Confirm = Callable[[Asked], bool]
 """Shows a person what is to be approved, and returns whether it is."""
 
 
-def _agree(asked: Asked) -> bool:
-    return True
-
-
 async def approve(
-    flow: str, side: Side | str, by: str, confirm: Confirm = _agree, *, settings: Settings | None = None
+    flow: str, side: Side | str, by: str, confirm: Confirm = lambda asked: True, *, settings: Settings | None = None
 ) -> Approval | None:
     """Record that a person approves the Flow as it is now; return the record, None if `confirm` does not agree.
 

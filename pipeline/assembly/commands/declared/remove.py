@@ -41,11 +41,9 @@ Confirm = Callable[[Removal], bool]
 """Shows a person what a removal means, and returns whether to remove the Flow."""
 
 
-def _agree(removal: Removal) -> bool:
-    return True
-
-
-async def remove_flow(name: str, confirm: Confirm = _agree, *, settings: Settings | None = None) -> Removal:
+async def remove_flow(
+    name: str, confirm: Confirm = lambda removal: True, *, settings: Settings | None = None
+) -> Removal:
     """Delete all that is stored of a Flow, if `confirm` agrees. The destination is not touched.
 
     ConfigurationError while a Movement has not settled, and when derived Flows import what this one has stored.

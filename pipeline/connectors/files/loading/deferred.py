@@ -115,7 +115,7 @@ class DeferredWork:
                 with self._tree.parents() as parents:
                     self._tree.install(upsert, staged, parents)
             case Kind.FILE:
-                with self._tree.parents() as parents:
+                with self._tree.parents(create=False) as parents:
                     if not self._tree.holds(upsert, parents):
                         raise InvalidRecordError(record.reason, record.column)
         self._state.add_not_moved(stream, [(upsert.path, *found) for found in self._tree.not_moved(upsert)])

@@ -16,7 +16,15 @@ from contextlib import contextmanager, nullcontext, suppress
 from blake3 import blake3
 
 from pipeline.connectors.files.attributes import SET_ID, kept_mode, lost_bits
-from pipeline.connectors.files.directories import Parents, closing_fd, directory, from_outside, open_child, open_file
+from pipeline.connectors.files.directories import (
+    Parents,
+    closing_fd,
+    directory,
+    from_outside,
+    open_child,
+    open_directory,
+    open_file,
+)
 from pipeline.connectors.files.errors import GONE, INVALID_NAMES, OF_ONE_PATH, translate, translated
 from pipeline.connectors.files.loading.records import InvalidRecordError, Upsert
 from pipeline.connectors.files.loading.staging import StagingArea
@@ -168,9 +176,9 @@ class TreeWriter:
             finally:
                 self.staging.discard(staged)
 
-    def parents(self) -> Parents:
-        """Open directories below the root for changes of their entries; those that are missing are created."""
-        return Parents(self._root_fd, self._make_directories)
+    def parents(self, *, create: bool = True) -> Parents:
+        """Open directories below the root for changes of their entries. With `create`, those that are missing are created."""
+        return Parents(self._root_fd, self._make_directories if create else open_directory)
 
     def holds(self, record: Upsert, parents: Parents) -> bool:
         """Whether the file exists with this time, size and content. If so, its permissions are set."""

@@ -128,12 +128,11 @@ class Lines:
         if can_name_members(column.name for column in key):
             types = _types(columns)
             self._array_decoder = msgspec.json.Decoder(array_record(types, delete=_structure("Key", key)))
-        self._named = NamedLines([column.name for column in columns])
         self._names = [column.name for column in columns]
-        names = [column.name for column in columns]
+        self._named = NamedLines(self._names)
         loaded = [place for place, column in enumerate(columns) if column.holds is not None]
-        self._pick = None if len(loaded) == len(names) else loaded
-        self._key_places = [names.index(column.name) for column in key]
+        self._pick = None if len(loaded) == len(columns) else loaded
+        self._key_places = [self._names.index(column.name) for column in key]
         self._special = special_places(column for column in columns if column.holds is not None)
         self._key_special = special_places(key)
 
