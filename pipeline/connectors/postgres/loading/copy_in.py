@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -163,13 +163,16 @@ class Staging:
     def invalid_rows(self, run: Run) -> Mapping[int, RejectReason]:
         """Return the rows of a run, from 0, with a value that its column's type does not have."""
         self._fill(self._texts, run.columns, [run.data])
-        works = list(input_works(self._connection, self._upserts, run.columns, self._texts))
+        works = [
+            *input_works(self._connection, self._upserts, run.columns, self._texts),
+            *input_works(self._connection, self._target.sql, self._target.times_among(run.columns), self._texts),
+        ]
         return rows_at_fault(self._connection, self._texts, works, is_input=True)
 
     def _stage(self, columns: Sequence[str], data: Sequence[bytes]) -> int:
         """Fill the temporary table for upserts, and check what the statements would not; return the number of rows."""
         staged = self._fill(self._upserts, columns, data)
-        check_rows(self._altered_rows(columns))
+        self._check_values(columns)
         if self._references is not None:
             check_rows(self._references.blocked_updates(self._upserts, columns))
         return staged
@@ -205,6 +208,19 @@ class Staging:
         if is_counted:
             _check_count(done, staged)
 
+    def _check_values(self, columns: Sequence[str]) -> None:
+        """RejectedError for staged values that the table would alter, and for texts that are no times."""
+        check_rows(self._altered_rows(columns))
+        for name in self._target.times_among(columns):
+            read = f"SELECT count({self._target.staged_value(name)}) FROM {self._upserts} AS s"
+            try:
+                self._connection.execute(read.encode())
+            except psycopg.Error as error:
+                reason = reject_reason_of(error)
+                if reason is None:
+                    raise
+                raise RejectedError(replace(reason, column=name, row=0, cause=VALUE)) from error
+
     def _altered_rows(self, columns: Sequence[str]) -> dict[int, RejectReason]:
         """Return the staged rows, from 0, with a value that the table would alter, such as round."""
         target = self._target
@@ -226,7 +242,7 @@ class Staging:
 
     def _stage_replacements(self, run: Run) -> int:
         staged = self._fill(self._upserts, run.columns, [run.data])
-        check_rows(self._altered_rows(run.columns))
+        self._check_values(run.columns)
         if self._references:
             check_rows(self._references.blocked_replacements(self._upserts))
         return staged

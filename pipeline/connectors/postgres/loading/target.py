@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -149,6 +149,14 @@ class Target:
     def is_timestamp(self, name: str) -> bool:
         """Whether a column is a timestamp, and its values are texts."""
         return self.staged[name] == "text" and self.table.columns[name].plain_type.startswith("timestamp")
+
+    def times_among(self, columns: Collection[str]) -> list[str]:
+        """Return those of these columns that are times, and are staged as text."""
+        return [
+            name
+            for name, staged in self.staged.items()
+            if name in columns and staged == "text" and is_time(self.table.columns[name].plain_type)
+        ]
 
     def may_alter(self, data: Sequence[bytes]) -> bool:
         """Whether a COPY of `data` into the table may cut blanks at the end of a value, or digits of a second."""
