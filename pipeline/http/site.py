@@ -10,10 +10,11 @@ import anyio
 from starlette.requests import HTTPConnection
 
 from pipeline.assembly.commands.observation.fleet import FleetGauges
+from pipeline.assembly.commands.observation.listings import Listings
+from pipeline.assembly.commands.observation.signs import Signs
 from pipeline.assembly.runtime import Runtime
+from pipeline.http.contents import Contents
 from pipeline.http.feeds import Feeds
-from pipeline.http.kept.contents import Contents
-from pipeline.http.kept.listings import Listings
 from pipeline.http.live import LiveParts
 from pipeline.http.tokens import TokenStore
 from pipeline.ports.clock import Clock
@@ -96,12 +97,14 @@ class Site:
     """Held while a page compares both places of a Flow: one at a time."""
     contents: Contents = field(init=False)
     listings: Listings = field(init=False)
+    signs: Signs = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feeds", Feeds(self.runtime))
         self.runtime.flows.file_lists.max_cached_entries = CACHED_ENTRIES
         object.__setattr__(self, "contents", Contents(self.runtime.store))
         object.__setattr__(self, "listings", Listings(self.runtime))
+        object.__setattr__(self, "signs", Signs(self.runtime.flows))
 
 
 def site_of(connection: HTTPConnection) -> Site:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from pipeline.assembly.commands.move import move
+from pipeline.assembly.commands.observation import listings
 from pipeline.codec.documents.flow import encode_movement
 from pipeline.codec.documents.progress import Progress, encode_progress
 from pipeline.codec.event_files.event_file import EventFileReader
@@ -18,7 +19,6 @@ from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Totals
 from pipeline.domain.progress.model import TimeLeft
-from pipeline.http.kept import listings
 from pipeline.ports.object_store import PutCondition
 from pipeline.settings import Settings
 from tests.http.conftest import START_TOKEN, Server, create_app

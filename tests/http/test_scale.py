@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -13,9 +15,10 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from pipeline.codec.documents.failures import Failure
+from pipeline.codec.documents.flow import encode_movement
 from pipeline.codec.documents.progress import Progress, encode_progress
 from pipeline.domain.ids import EventFileId
-from pipeline.domain.object_keys import progress_key
+from pipeline.domain.object_keys import movement_key, progress_key
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing, sending
@@ -27,7 +30,8 @@ from pipeline.testing.simulated.clock import ManualClock
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.engine.long_flow import BEGAN, FLOW, STREAMS, CountingStore, begin_next, build
 from tests.http.conftest import START_TOKEN, Server, run_server
-from tests.http.test_pages import log_in
+from tests.http.test_metrics import scrape
+from tests.http.test_pages import log_in, read
 
 pytestmark = pytest.mark.slow
 MOVEMENTS, FILES, MOST_REQUESTS = 1_000, 100_000, 20
@@ -107,14 +111,15 @@ async def test_the_first_call_of_every_route_takes_at_most_20_requests(tmp_path:
     assert {call: count for call, count in requests.items() if count > MOST_REQUESTS} == {}
 
 
-async def test_so_it_is_while_a_movement_is_under_way_but_for_metrics(tmp_path: Path, store: CountingStore) -> None:
+async def test_so_it_is_while_many_workers_are_at_a_movement(tmp_path: Path, store: CountingStore) -> None:
     built = FlowStore(store, ManualClock(BEGAN))
     movement = await begin_next(built, 10)
-    progress = Progress("worker", BEGAN, BEGAN)
-    await store.put(progress_key(FLOW, movement.number, "worker"), encode_progress(progress), PutCondition.ABSENT)
+    for worker in (f"worker {at}" for at in range(25)):
+        progress = encode_progress(Progress(worker, BEGAN, BEGAN))
+        await store.put(progress_key(FLOW, movement.number, worker), progress, PutCondition.ABSENT)
     number, before = str(movement.number), re.compile(rf"\b{MOVEMENTS}\b")
     requests: dict[str, int] = {}
-    for kind, paths in (("api", [*OPERATORS, *APPS]), ("page", PAGES)):  # metrics count the bytes that wait
+    for kind, paths in (("api", [*OPERATORS, *APPS]), ("health", HEALTH), ("page", PAGES)):
         for path in {before.sub(number, path) if "limit=" not in path else path for path in paths}:
             async with run_server(tmp_path) as server:
                 requests[f"{kind} {path}"] = await count(server, store, kind, path)
@@ -124,6 +129,44 @@ async def test_so_it_is_while_a_movement_is_under_way_but_for_metrics(tmp_path: 
         assert isinstance(groups, dict)
         found = {(one["listed"], one["imported"], one["records"], one["bytes"]) for one in groups["items"]}
         assert found == {(10_010, 10_000, 100_100, 10_010_000)}
+        gauges = await scrape(server)
+        assert gauges["pipeline_files_outstanding", f"flow={FLOW}"] == 10 * len(STREAMS)
+        assert gauges["pipeline_bytes_outstanding", f"flow={FLOW}"] == 10_000 * len(STREAMS)
+        workers, after = list[str](), ""
+        while after is not None:
+            page = await get(server, f"/flows/{FLOW}/movements/{number}/workers?after={quote(after)}")
+            workers, after = [*workers, *(one["worker"] for one in page["items"])], page["next"]
+        assert len(set(workers)) == len(workers) == 25
+        async with await log_in(server, START_TOKEN) as client:
+            pages = [await read(client, f"/flows/{FLOW}/movements/{number}") for _ in range(7)]
+        assert ["not counted yet" in page for page in pages] == [True] * 5 + [False] * 2  # four of them each time
+
+
+async def test_so_it_is_where_file_lists_have_to_be_counted(tmp_path: Path, store: CountingStore) -> None:
+    movement = await begin_next(FlowStore(store, ManualClock(BEGAN)), 10)
+    uncounted = replace(movement, counts={}, added={})
+    await store.put(movement_key(FLOW, movement.number), encode_movement(uncounted), PutCondition.NONE)
+    path = f"/flows/{FLOW}/movements/{movement.number}"
+    async with run_server(tmp_path) as server:
+        assert await count(server, store, "page", path) <= MOST_REQUESTS
+    async with run_server(tmp_path) as server:
+        assert await count(server, store, "health", "/metrics") <= MOST_REQUESTS
+    async with run_server(tmp_path) as server:
+        groups, after = list[Any](), ""
+        while after is not None:
+            found = f"{path}/groups?after={quote(after)}"
+            assert await count(server, store, "api", found) <= MOST_REQUESTS
+            page = await get(server, found)
+            groups, after = [*groups, *page["items"]], page["next"]
+        assert [one["label"] for one in groups] == sorted(STREAMS)
+        assert {(one["listed"], one["imported"]) for one in groups} == {(10_010, 9_900), (10_010, 10_000)}
+
+
+async def get(server: Server, path: str) -> Any:
+    """Return the JSON of an answer."""
+    status, found = await server.get(f"/api/v1{path}")
+    assert status == 200, found
+    return found
 
 
 async def count(server: Server, store: CountingStore, kind: str, path: str) -> int:

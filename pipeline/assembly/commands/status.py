@@ -226,12 +226,6 @@ def counts_at_end(movement: Movement) -> Mapping[Label, GroupCounts] | None:
     return {label: movement.counts[label] for label in sorted(movement.file_lists)}
 
 
-async def read_state(runtime: Runtime, movement: Movement) -> State:
-    """Return the state of a Movement now."""
-    signs = () if movement.settled else await runtime.flows.read_signs(movement.flow, movement.number)
-    return state_with(runtime, movement, signs)
-
-
 def state_with(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]) -> State:
     """Return the state of a Movement with these signs of its workers.
 

@@ -83,6 +83,20 @@ def counts_under_way(movement: Movement, marked: Collection[EventFileId]) -> Map
     return found
 
 
+def outstanding(movement: Movement, counts: Mapping[Label, GroupCounts]) -> tuple[int, int]:
+    """Return how many Event Files of groups with these counts are not imported, and their bytes.
+
+    Those of a group that is imported in part are taken to be as large as the others of it, on average.
+    """
+    files, size = 0, 0.0
+    for label, one in counts.items():
+        left, added = one.listed - (one.imported or 0), movement.added.get(label, _NOTHING_ADDED)
+        among, bytes_ = (added.files, added.bytes) if left <= added.files else (one.listed, one.bytes or 0)
+        files += left
+        size += bytes_ * left / among if left else 0
+    return files, round(size)
+
+
 def _own_groups(movement: Movement) -> set[Label]:
     """Return the groups of which a Movement has stored the File List."""
     prefix = object_keys.groups_prefix(movement.flow, movement.number)

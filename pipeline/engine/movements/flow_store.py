@@ -37,7 +37,7 @@ from pipeline.engine.outbox.outbox import Outbox
 from pipeline.engine.storage.concurrently import concurrently
 from pipeline.log_events import log
 from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import ObjectStore, PutCondition, Version, list_pages
+from pipeline.ports.object_store import ObjectInfo, ObjectStore, PutCondition, Version, list_pages
 
 FLOWS_AT_ONCE = 32
 MAX_SKEW_SECONDS = 60.0
@@ -117,11 +117,17 @@ class FlowStore:
 
     async def read_signs(self, flow: FlowName, number: int) -> Sequence[WorkerSign]:
         """Return the progress of each worker in a Movement, and when it was stored."""
-        page = await self._store.list_page(object_keys.progress_prefix(flow, number))
-        return [
-            WorkerSign(decode_progress((await self._store.get(info.key)).data, info.key), info.modified)
-            for info in page
-        ]
+        return [await self.read_sign(info) for info in await self.list_signs(flow, number)]
+
+    async def list_signs(self, flow: FlowName, number: int, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
+        """Return where the progress of each worker in a Movement is, by worker, behind the worker `after`."""
+        prefix = object_keys.progress_prefix(flow, number)
+        behind = object_keys.progress_key(flow, number, after) if after else None
+        return await self._store.list_page(prefix, after=behind, limit=limit)
+
+    async def read_sign(self, info: ObjectInfo) -> WorkerSign:
+        """Return the progress of a worker that is stored there."""
+        return WorkerSign(decode_progress((await self._store.get(info.key)).data, info.key), info.modified)
 
     async def modified(self, movement: Movement) -> datetime:
         """Return when movement.json was stored last, by the clock of the store."""

@@ -54,6 +54,6 @@ async def _read(site: Site, name: FlowName) -> FlowModel:
 
 async def movement_model(site: Site, movement: Movement) -> MovementModel:
     """Return the document of a Movement as it is now."""
-    signs = () if movement.settled else await site.runtime.flows.read_signs(movement.flow, movement.number)
+    signs = await site.signs.of_open(movement)
     state, shown = state_with(site.runtime, movement, signs), progress_with(site.runtime, movement, signs)
     return MovementModel.of(movement, state, shown)

@@ -13,6 +13,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import GroupCounts, Status
+from pipeline.engine.storage.concurrently import concurrently
 from pipeline.http.access import Viewer
 from pipeline.http.api.file_pages import SMALL_MOVEMENTS, Failures, ListedFiles
 from pipeline.http.api.flows import movement_model
@@ -22,7 +23,9 @@ from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.ports.destination import Mark
 
-LOOKED_AT = 15
+MOST_WORKERS = 10
+"""Each worker of a list costs a request."""
+LOOKED_AT = 14
 """How many Movements a list of a Flow with very many looks at before it gives a cursor to go on from."""
 
 router = APIRouter(prefix="/flows/{flow}", tags=["movements"])
@@ -62,12 +65,18 @@ async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int
 
 
 @router.get("/movements/{number}/groups")
-async def list_groups(request: Request, _: Viewer, flow: FlowPath, number: int) -> Page[GroupModel]:
-    """List the File Groups of a Movement, and how many of their Event Files the destination has."""
+async def list_groups(
+    request: Request, _: Viewer, flow: FlowPath, number: int, after: After = None
+) -> Page[GroupModel]:
+    """List the File Groups of a Movement by label, and how many of their Event Files the destination has.
+
+    A page ends where more File Lists have to be read than one answer reads, and has a `next` then.
+    """
     site = site_of(request)
     movement = await site.runtime.flows.read_movement(flow, number)
-    found = await site.listings.groups(await site.runtime.flows.read_flow(flow), movement)
-    return Page(items=[_counted(label, counts) for label, counts in found.counts.items()])
+    found = await site.listings.groups(await site.runtime.flows.read_flow(flow), movement, after or "")
+    items = [_counted(label, counts) for label, counts in found.counts.items()]
+    return Page(items=items, next=items[-1].label if found.more else None)
 
 
 @router.get("/movements/{number}/files")
@@ -111,11 +120,20 @@ async def list_rejected(
 
 
 @router.get("/movements/{number}/workers")
-async def list_workers(request: Request, _: Viewer, flow: FlowPath, number: int) -> Page[WorkerModel]:
-    """List the workers that have worked on a Movement."""
+async def list_workers(
+    request: Request,
+    _: Viewer,
+    flow: FlowPath,
+    number: int,
+    after: After = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_WORKERS)] = MOST_WORKERS,
+) -> Page[WorkerModel]:
+    """List the workers that have worked on a Movement, by name."""
     flows = site_of(request).runtime.flows
     await flows.read_movement(flow, number)
-    return Page(items=[WorkerModel.of(one) for one in await flows.read_progress(flow, number)])
+    found = await flows.list_signs(flow, number, after or "", limit)
+    items = [WorkerModel.of(one.progress) for one in await concurrently(flows.read_sign, found, limit)]
+    return Page(items=items, next=items[-1].worker if len(items) == limit else None)
 
 
 @router.get("/files/{file:path}", response_class=StreamingResponse)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pipeline.assembly.commands.history import read_history, read_recent
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
 from pipeline.assembly.commands.show import show
-from pipeline.assembly.commands.status import progress_with, read_state, state_with, workers_of
+from pipeline.assembly.commands.status import progress_with, state_with, workers_of
 from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import FlowName
@@ -30,7 +30,7 @@ from pipeline.http.pages.views import FlowRow, Grid, MovementView, UnderWay, adv
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 
-MOVEMENTS_SHOWN = 8
+MOVEMENTS_SHOWN = 7
 REJECTED_SHOWN, FAILED_READ = 20, 4
 EVENTS_SHOWN = 100
 FILES_SHOWN = 100
@@ -50,7 +50,7 @@ async def flows(request: Request, token: str | None = None) -> Response:
         return await take_token(site, token)
 
     async def read() -> Mapping[str, object]:
-        found = await read_latest(site.runtime)
+        found = await read_latest(site.runtime, site.signs)
         rows = [FlowRow.of(one.flow, one.movement, one.state) for one in found if isinstance(one, LatestMovement)]
         rows.sort(key=lambda row: (severity(row.status), row.name))
         return {"flows": rows, "unreadable": [one for one in found if not isinstance(one, LatestMovement)]}
@@ -68,7 +68,9 @@ async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
         first = max(1, found.rebuilt, found.movements - MOVEMENTS_SHOWN + 1)
         numbers = range(found.movements, first - 1, -1)
         latest = [await site.runtime.flows.read_movement(flow, number) for number in numbers]
-        movements = [MovementView.of(one, await read_state(site.runtime, one)) for one in latest]
+        movements = [
+            MovementView.of(one, state_with(site.runtime, one, await site.signs.of_open(one))) for one in latest
+        ]
         events = await read_recent(site.runtime, found, SHOWN)
         return {
             "flow": found,
@@ -98,7 +100,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     found = await runtime.flows.read_flow(flow)
     movement = await runtime.flows.read_movement(flow, number)
     failures = await Failures(runtime.flows, found, movement).page(lambda one: True, None, REJECTED_SHOWN, FAILED_READ)
-    signs = await runtime.flows.read_signs(flow, number)
+    signs, more_workers = await site.signs.read(flow, number)
     workers = workers_of(runtime, movement, signs)
     groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
@@ -110,6 +112,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "actions": actions_for(found, movement, site.runtime.clock.now()) if is_latest else [],
         "advice": advice(errors),
         "groups": groups.counts,
+        "more_groups": groups.more,
         "unknown_because": groups.unknown_because,
         "under_way": None if movement.settled else UnderWay.of(workers, progress_with(runtime, movement, signs)),
         "lags": lags(events),
@@ -117,6 +120,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "rejected": failures.items,
         "more_rejected": failures.next is not None,
         "workers": [WorkerModel.of(one) for one in workers],
+        "more_workers": more_workers,
         "events": timeline(events[-EVENTS_SHOWN:]),
     }
 
@@ -187,16 +191,18 @@ class _Beginning:
 @router.get("/workers")
 async def workers_page(request: Request, who: Viewer) -> Response:
     """Show who works on the latest Movement of each Flow."""
-    runtime = site_of(request).runtime
+    site = site_of(request)
 
     async def read() -> Mapping[str, object]:
-        found = []
-        for one in await read_latest(runtime):  # the page of all Flows names one that cannot be read
+        found, more = [], 0
+        for one in await read_latest(site.runtime, site.signs):  # the page of all Flows names one that cannot be read
             if isinstance(one, LatestMovement) and one.movement is not None:
                 name, number = one.flow.name, one.movement.number
-                models = map(WorkerModel.of, await runtime.flows.read_progress(name, number))
+                signs, unread = await site.signs.read(name, number)
+                models = [WorkerModel.of(sign.progress) for sign in signs]
                 found += [{**model.model_dump(), "flow": name, "number": number} for model in models]
+                more += unread
         found.sort(key=lambda worker: worker["updated"], reverse=True)
-        return {"workers": found}
+        return {"workers": found, "more_workers": more}
 
     return await live_page(request, who, "workers", LISTS_SECONDS, read)

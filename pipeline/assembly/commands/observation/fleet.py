@@ -11,11 +11,14 @@ import anyio
 
 from pipeline.assembly.commands.notifications import count_pending
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
-from pipeline.assembly.commands.status import CONCURRENT_FLOWS, list_files
+from pipeline.assembly.commands.observation.listings import Listings
+from pipeline.assembly.commands.observation.signs import Signs
+from pipeline.assembly.commands.status import CONCURRENT_FLOWS
 from pipeline.assembly.runtime import Runtime
 from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.planning.group_counts import outstanding
 from pipeline.log_events import log
 from pipeline.ports.event_queue import EventQueue
 
@@ -41,6 +44,7 @@ class FleetGauges:
     def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
         self._runtime, self._metrics = runtime, metrics
         self._reading = anyio.Lock()
+        self._listings, self._signs = Listings(runtime), Signs(runtime.flows)
         self._read_at = float("-inf")
         self._ended: dict[FlowName, tuple[int, float | None]] = {}
 
@@ -74,25 +78,26 @@ class FleetGauges:
     async def _read_flows(self, gauges: Gauges) -> None:
         limiter = anyio.CapacityLimiter(CONCURRENT_FLOWS)
 
-        async def read(movement: Movement, status: Status) -> None:
+        async def read(flow: Flow, movement: Movement, status: Status) -> None:
             async with limiter:
-                await self._attempt(f"Flow {movement.flow}", partial(self._read_movement, movement, status), gauges)
+                await self._attempt(f"Flow {flow.name}", partial(self._read_movement, flow, movement, status), gauges)
 
         async with anyio.create_task_group() as group:
-            for found in await read_latest(self._runtime):
+            for found in await read_latest(self._runtime, self._signs):
                 if not isinstance(found, LatestMovement):
                     log.warning("metric_not_read", what=f"Flow {found.name}", reason=found.reason)
                 elif found.movement is not None and found.state is not None:
-                    group.start_soon(read, found.movement, found.state.status, name=f"metrics of {found.flow.name}")
+                    name = f"metrics of {found.flow.name}"
+                    group.start_soon(read, found.flow, found.movement, found.state.status, name=name)
 
-    async def _read_movement(self, movement: Movement, status: Status, gauges: Gauges) -> None:
+    async def _read_movement(self, flow: Flow, movement: Movement, status: Status, gauges: Gauges) -> None:
         labels = {"flow": movement.flow}
         gauges["pipeline_movements"].append((1, {**labels, "status": status.value}))
         await self._read_ended(movement, gauges, labels)
         if not movement.settled:
             age = (self._runtime.clock.now() - movement.created).total_seconds()
             gauges["pipeline_movement_age_seconds"].append((age, labels))
-            await self._read_outstanding(movement, gauges, labels)
+            await self._read_outstanding(flow, movement, gauges, labels)
 
     async def _read_ended(self, latest: Movement, gauges: Gauges, labels: Mapping[str, str]) -> None:
         """Add the last success, and the rejected records of the latest Movement that has settled."""
@@ -123,15 +128,17 @@ class FleetGauges:
         except AbsentError:  # a Flow that was rebuilt has no earlier ones
             return None
 
-    async def _read_outstanding(self, movement: Movement, gauges: Gauges, labels: Mapping[str, str]) -> None:
-        listing = await list_files(movement.flow, movement.number, settings=self._runtime.settings)
-        if listing.marks.by_file is None:
-            log.warning("metric_not_read", what=f"marks of Flow {movement.flow}", reason=listing.marks.unknown_because)
+    async def _read_outstanding(
+        self, flow: Flow, movement: Movement, gauges: Gauges, labels: Mapping[str, str]
+    ) -> None:
+        groups = await self._listings.groups(flow, movement)
+        if groups.unknown_because or groups.more:
+            reason = groups.unknown_because or f"{groups.more} groups are not counted yet; the next times read them"
+            log.warning("metric_not_read", what=f"Event Files of Flow {flow.name}", reason=reason)
             return
-        done = listing.marks.by_file.keys() | listing.passed_over
-        waiting = [entry.size for entry in listing.entries if entry.id not in done]
-        gauges["pipeline_files_outstanding"].append((len(waiting), labels))
-        gauges["pipeline_bytes_outstanding"].append((sum(waiting), labels))
+        files, size = outstanding(movement, groups.counts)
+        gauges["pipeline_files_outstanding"].append((files, labels))
+        gauges["pipeline_bytes_outstanding"].append((size, labels))
 
     async def _read_queue(
         self, name: str, opening: Callable[[], AbstractAsyncContextManager[EventQueue]], gauges: Gauges

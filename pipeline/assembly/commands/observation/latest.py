@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.assembly.commands.status import CONCURRENT_FLOWS, UnreadableFlow, read_state
+from pipeline.assembly.commands.observation.signs import Signs
+from pipeline.assembly.commands.status import CONCURRENT_FLOWS, UnreadableFlow, state_with
 from pipeline.assembly.runtime import Runtime
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName
@@ -24,14 +25,14 @@ class LatestMovement:
     state: State | None
 
 
-async def read_latest(runtime: Runtime) -> Sequence[LatestMovement | UnreadableFlow]:
+async def read_latest(runtime: Runtime, signs: Signs) -> Sequence[LatestMovement | UnreadableFlow]:
     """Return all Flows, by name."""
 
     async def read(name: FlowName) -> LatestMovement | UnreadableFlow:
         try:
             flow = await runtime.flows.read_flow(name)
             movement = await latest_of_data(runtime.flows, flow)
-            state = None if movement is None else await read_state(runtime, movement)
+            state = None if movement is None else state_with(runtime, movement, await signs.of_open(movement))
         except PipelineError as error:
             return UnreadableFlow(name, str(error))
         return LatestMovement(flow, movement, state)

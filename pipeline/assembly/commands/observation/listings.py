@@ -20,16 +20,22 @@ from pipeline.domain.movement import Flow, GroupCounts, Movement
 from pipeline.domain.planning.group_counts import count_group
 
 KEPT_COUNTS = 10_000
+MOST_READS = 6
+"""Once an answer has read this many parts of File Lists, it ends with the groups that are counted by then."""
 KEPT_MARKS, MARKS_SECONDS = 8, 30.0
 """The marks of this many settled Flows are kept this long. Only the retry of a person changes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The groups of a Movement, by label. `unknown_because` says why it is not known what is imported; empty if it is."""
+    """The groups of a Movement, by label. `unknown_because` says why it is not known what is imported; empty if it is.
+
+    `more` groups behind them are not counted yet: the next answer has some of these too.
+    """
 
     counts: Mapping[Label, GroupCounts]
     unknown_because: str = ""
+    more: int = 0
 
 
 class Listings:
@@ -56,33 +62,35 @@ class Listings:
                 self._marks.popitem(last=False)
         return marks
 
-    async def groups(self, flow: Flow, movement: Movement) -> Groups:
-        """Return the counts of all groups.
+    async def groups(self, flow: Flow, movement: Movement, after: str = "") -> Groups:
+        """Return the counts of all groups behind the label `after`, or of the first of them.
 
         They are those at the end of a Movement before the latest one, and of one with very many Event Files.
         """
         at_end = counts_at_end(movement)
         if at_end is not None and (movement.number < flow.movements or _listed(at_end) > LIVE_FILES):
-            return Groups(await self._with_sizes(flow, movement, at_end))
+            return Groups(await self._with_sizes(flow, movement, at_end, after))
         marks = await self.marks(flow)
         if at_end is not None and marks.by_file is not None and len(marks.by_file) == movement.marks:
-            return Groups(await self._with_sizes(flow, movement, at_end))
-        known = known_counts(movement, marks)
-        return Groups(
-            {
-                label: known.get(label) or await self.count(flow, key, marks.by_file)
-                for label, key in sorted(movement.file_lists.items())
-            },
-            marks.unknown_because if marks.by_file is None else "",
-        )
+            return Groups(await self._with_sizes(flow, movement, at_end, after))
+        known, counts = known_counts(movement, marks), dict[Label, GroupCounts]()
+        lists, begun = self._runtime.flows.file_lists, self._runtime.flows.file_lists.reads
+        wanted = [label for label in sorted(movement.file_lists) if label > after]
+        for label in wanted:
+            if lists.reads - begun >= MOST_READS and label not in known:
+                break
+            counts[label] = known.get(label) or await self.count(flow, movement.file_lists[label], marks.by_file)
+        because = marks.unknown_because if marks.by_file is None else ""
+        return Groups(counts, because, len(wanted) - len(counts))
 
     async def _with_sizes(
-        self, flow: Flow, movement: Movement, counts: Mapping[Label, GroupCounts]
+        self, flow: Flow, movement: Movement, counts: Mapping[Label, GroupCounts], after: str
     ) -> Mapping[Label, GroupCounts]:
         """Return the counts with records and bytes, from the File Lists where an earlier release has settled the Movement."""
         return {
             label: one if one.records is not None else await self._with_size(flow, movement.file_lists[label], one)
             for label, one in counts.items()
+            if label > after
         }
 
     async def _with_size(self, flow: Flow, key: ObjectKey, counts: GroupCounts) -> GroupCounts:
