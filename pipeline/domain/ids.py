@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -60,6 +61,12 @@ def key_segment(name: str, most: int) -> str:
 def decode_name(segment: str) -> str:
     """Undo `encode_name`."""
     return unquote(segment, errors="surrogatepass")
+
+
+def known_name(text: str, known: Container[str]) -> str:
+    """Return a name that came in a path: as it is, or without another percent-encoding if only then it is a `known` one."""
+    decoded = decode_name(text)
+    return decoded if text not in known and decoded in known else text
 
 
 def parse_binary_id(text: str) -> BinaryId:

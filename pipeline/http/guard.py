@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -48,12 +48,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answered = _Answer(send)
+        answered = _Answer(send, header_only=scope["method"] == "HEAD")
         body = _Body(receive, self._most(scope), self._site.limits.silent_seconds)
         try:
             self._check(scope, Headers(scope=scope))
             body.check_length(Headers(scope=scope))
-            await self._app(scope, body.receive, answered.send)
+            with answered.until_sent:
+                await self._app(
+                    {**scope, "method": "GET"} if answered.header_only else scope, body.receive, answered.send
+                )
         except ProblemError as error:
             if answered.begun:
                 raise
@@ -77,6 +80,8 @@ class Guard:
             )
         if scope["method"] not in _SAFE_METHODS:
             _check_origin(headers, host or "")
+        if not UPLOADS.fullmatch(scope["path"]):
+            check_encoding(headers, ())
         _check_path(scope)
 
 
@@ -120,13 +125,19 @@ class _Body:
 
 
 class _Answer:
-    """Adds the headers of every answer, and knows whether the answer has begun."""
+    """Adds the headers of every answer, and knows whether the answer has begun.
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    Of an answer to HEAD, the header alone is sent: what would follow is cancelled, since it may have no end.
+    """
+
+    def __init__(self, send: Send, *, header_only: bool) -> None:
+        self._send, self.header_only = send, header_only
         self.begun = False
+        self.until_sent = anyio.CancelScope()
 
     async def send(self, message: Message) -> None:
+        if self.begun and self.header_only:
+            return
         if message["type"] == "http.response.start":
             self.begun = True
             headers = MutableHeaders(scope=message)
@@ -134,6 +145,19 @@ class _Answer:
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
         await self._send(message)
+        if self.begun and self.header_only:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            self.until_sent.cancel()
+
+
+def check_encoding(headers: Headers, taken: Collection[str]) -> None:
+    """Refuse a body that is encoded in another way than those that are `taken`: it would be taken for what it is not."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", *taken):
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"Content-Encoding {encoding[:80]!r} is not taken here. Send the body as it is.",
+        )
 
 
 def _one(headers: Headers, name: str) -> str | None:

@@ -43,6 +43,14 @@ def raising_line(error: BaseException, fallback: str) -> str:
     return found
 
 
-def misuse(where: str, fault: str, remedy: str) -> ConfigurationError:
+class MisuseError(ConfigurationError):
+    """A declaration is wrong. `fault` is what is wrong with it and what to do, without the place in a file."""
+
+    def __init__(self, where: str, fault: str) -> None:
+        super().__init__(f"{where}: {fault}")
+        self.fault = fault
+
+
+def misuse(where: str, fault: str, remedy: str) -> MisuseError:
     """Return the error about a declaration: where it is, what is wrong with it, what to do."""
-    return ConfigurationError(f"{where}: {fault}. {remedy}.")
+    return MisuseError(where, f"{fault}. {remedy}.")

@@ -295,6 +295,8 @@ def _keyed(row: RowType, key: KeyNames, line: str) -> tuple[RowType, tuple[str, 
         raise misuse(line, "the key is empty", "Name the field that identifies a row")
     fields = {field.column.name: field for field in row.fields}
     for name in names:
+        if names.count(name) > 1:
+            raise misuse(line, f"the key names {name!r} twice", "Name each field once")
         if name not in fields:
             known = ", ".join(fields)
             raise misuse(line, f"the key names {name!r}, which the row does not have", f"The row has: {known}")

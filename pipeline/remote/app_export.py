@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
-from pipeline.domain.ids import FlowName, Label, StreamName
+from pipeline.domain.ids import FlowName, Label, StreamName, known_name
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.control.early_end import EarlyEnd
@@ -60,8 +60,7 @@ class AppExport:
     @classmethod
     async def open(cls, store: ObjectStore, flows: FlowStore, name: FlowName, number: int) -> AppExport:
         """Open the export of a Movement. ConflictError when it has settled, AbsentError when the app has not begun it."""
-        await flows.read_flow(name)
-        export = cls(store, flows, await flows.read_movement(name, number))
+        export = cls(store, flows, await flows.read_of(await flows.read_flow(name), number))
         if export.movement.settled:
             raise ConflictError(
                 f"Movement {number} of Flow {name!r} has settled as {export.movement.status}. Begin another one."
@@ -76,11 +75,12 @@ class AppExport:
         return {stream.stream: stream for stream in begun.streams} if begun else {}
 
     async def stream(self, name: str) -> UploadedStream:
-        """Return a stream to which files may be added.
+        """Return a stream to which files may be added, by its name in a path.
 
         AbsentError when there is none of this name; ConflictError when its group is complete.
         """
         streams = await self.streams()
+        name = known_name(name, streams)
         if name not in streams:
             raise AbsentError(
                 f"There is no stream {name[:200]!r} in this export. It has: {', '.join(sorted(streams))}."
@@ -129,9 +129,14 @@ class AppExport:
         if await self.uploads.sha256(upload) != sha256:
             raise ConflictError(f"{upload.words} is stored with another content. Give this one another number or name.")
 
-    async def complete(self, label: Label, files: Mapping[str, int]) -> None:
-        """Say that all files of a group are stored. ConflictError names a file that is missing, or one too many."""
-        streams = [stream for stream in (await self.streams()).values() if stream.group == label]
+    async def complete(self, name: str, files: Mapping[str, int]) -> None:
+        """Say that all files of a group are stored, by its name in a path.
+
+        ConflictError names a file that is missing, or one too many.
+        """
+        all_streams = (await self.streams()).values()
+        label = Label(known_name(name, {stream.group for stream in all_streams}))
+        streams = [stream for stream in all_streams if stream.group == label]
         if not streams:
             raise AbsentError(f"There is no group {label!r} in this export.")
         if unknown := sorted(set(files) - {stream.stream for stream in streams}):

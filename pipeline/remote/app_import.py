@@ -10,7 +10,7 @@ import orjson
 
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
 from pipeline.domain.event_file import FileEntry, Header
-from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
+from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName, known_name
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.import_guard import reason_to_give_way
@@ -81,14 +81,16 @@ class AppImport:
         flow = await flows.read_flow(name)
         if number is None and not flow.movements:
             raise AbsentError(f"Flow {name!r} has no Movement yet.")
-        movement = await flows.read_movement(name, number or flow.movements)
+        movement = await flows.read_of(flow, flow.movements if number is None else number)
         return cls(store, flows, flow, movement)
 
-    def ensure_complete(self, label: Label) -> None:
-        """Raise AbsentError while a group is not complete."""
+    def complete_group(self, name: str) -> Label:
+        """Return the label of a group by its name in a path. AbsentError while it is not complete."""
+        label = Label(known_name(name, self.movement.file_lists))
         if label not in self.movement.file_lists:
             complete = ", ".join(sorted(self.movement.file_lists)) or "none"
             raise AbsentError(f"The group {label!r} is not complete, or there is none. Complete are: {complete}.")
+        return label
 
     async def marks(self) -> Mapping[EventFileId, KeptMark]:
         """Return the marks of all Event Files."""
@@ -160,7 +162,7 @@ class AppImport:
         left = [file for file in entries if file not in marks]
         if status == "SUCCESS" and left:
             raise ConflictError(
-                f"{len(left):,} Event Files are not reported as imported, the first is {left[0]}. Report them, or settle as "
+                f"Event Files that are not reported as imported: {len(left):,}, the first is {left[0]}. Report them, or settle as "
                 "INCOMPLETE or FAILED."
             )
         for file in left:

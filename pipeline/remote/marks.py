@@ -26,7 +26,7 @@ from pipeline.ports.object_store import ObjectStore, PutCondition, Version
 
 LATEST_MARKS = 500
 """Marks that `mark-list.json` has itself, at most."""
-MERGED_PARTS, PART_MARKS = 8, 50_000
+MERGED_PARTS, PART_MARKS = 6, 50_000
 """This many parts are merged, apart from those with `PART_MARKS` marks or more."""
 MOST_TRIES = 50
 LONGEST_PAUSE_SECONDS = 0.2

@@ -24,6 +24,7 @@ from pipeline.codec.values import from_json
 from pipeline.domain.errors import AbsentError, ConfigurationError, DamagedError, LeaseLostError, UnreadableError
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.schema import Column
+from pipeline.kit.authors_line import MisuseError
 from pipeline.kit.errors import Refused
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.loading.python_values import DECODE_ERRORS, Decode, natural_decoder
@@ -116,19 +117,22 @@ def make_exporter(
     """
     exporter = Exporter("app")
     for stream in streams:
-        columns = {
-            column.name: _annotation(stream, column.name, column.type, column.nullable) for column in stream.columns
-        }
-        if len(columns) != len(stream.columns):
-            raise ConfigurationError(f"The stream {stream.stream!r} has two columns with one name.")
-        key = tuple(stream.primary_keys)
-        if stream.mode == "full":
-            read = UploadedRows(stream, uploads, note).rows
-            exporter.rows(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(read)
-        else:
-            changed = UploadedRows(stream, uploads, note).changes
-            exporter.changes(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(changed)
+        try:
+            _declare(exporter, stream, UploadedRows(stream, uploads, note))
+        except MisuseError as error:  # its place is a line of this program
+            raise ConfigurationError(f"The stream {stream.stream!r}: {error.fault}") from error
     return exporter
+
+
+def _declare(exporter: Exporter, stream: UploadedStream, uploaded: UploadedRows) -> None:
+    columns = {column.name: _annotation(stream, column.name, column.type, column.nullable) for column in stream.columns}
+    if len(columns) != len(stream.columns):
+        raise ConfigurationError(f"The stream {stream.stream!r} has two columns with one name.")
+    key = tuple(stream.primary_keys)
+    if stream.mode == "full":
+        exporter.rows(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(uploaded.rows)
+    else:
+        exporter.changes(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(uploaded.changes)
 
 
 def _annotation(stream: UploadedStream, name: str, type_: str, nullable: bool) -> Any:

@@ -100,7 +100,11 @@ class Uploads:
 
     async def begin(self, begin: Begin) -> None:
         """Store what the app says. ConflictError when it has said something else before."""
-        await self._create("begin.json", begin, "The export of this Movement has begun with other streams.")
+        await self._create(
+            "begin.json",
+            begin,
+            "The export of this Movement has begun with other streams. Go on with those, or let it fail and begin again.",
+        )
 
     async def begun(self) -> Begin | None:
         """Return what the app has said, or None while it has not begun."""

@@ -112,6 +112,19 @@ async def test_a_pause_may_have_an_end(waiting: tuple[Server, Settings]) -> None
         assert (status, "until" in problem["detail"]) == (422, True)
 
 
+async def test_what_a_verb_does_not_take_is_refused(waiting: tuple[Server, Settings]) -> None:
+    server, _ = waiting
+    refused: list[tuple[str, dict[str, object], str]] = [
+        ("start", {"groups": ["person"]}, "'groups'"),
+        ("rerun", {"groups": ["person"]}, "'groups'"),
+        ("stop", {"until": "2999-01-01T00:00:00Z"}, "'until'"),
+    ]
+    for verb, body, word in refused:
+        status, problem = await act(server, verb, **body)
+        assert (status, word in problem["detail"]) == (422, True), problem
+    assert (await read_flow(server))["movements"] == 0
+
+
 async def test_a_verb_with_an_idempotency_key_is_done_once(waiting: tuple[Server, Settings]) -> None:
     server, settings = waiting
     number = await begin(settings)

@@ -59,6 +59,14 @@ async def test_a_content_is_downloaded_whole_or_from_where_it_stopped(server: Se
         assert answer.status == 416
 
 
+async def test_a_range_is_passed_over_when_it_depends_on_what_is_not_known(server: Server) -> None:
+    [id_] = await store(server, LARGE)
+    async with server.client.get(await link(server, id_), headers={"Range": "bytes=0-9", "If-Range": '"x"'}) as answer:
+        assert (answer.status, await answer.read()) == (200, LARGE)
+    async with server.client.head(await link(server, id_)) as answer:
+        assert (answer.status, answer.headers["content-length"]) == (200, str(len(LARGE)))
+
+
 async def test_a_content_that_is_not_there_is_not_found(server: Server) -> None:
     for name in ("0" * 64, "nonsense"):
         async with server.client.get(await link(server, name)) as answer:

@@ -48,6 +48,14 @@ async def test_a_stream_goes_on_behind_the_last_event(server: Server) -> None:
     assert [event["id"] for event in rest] == [event["id"] for event in all_events[4:]]
 
 
+async def test_behind_an_event_that_is_not_known_all_events_come(server: Server) -> None:
+    app, copy = server.directory / "app.db", server.directory / "copy.db"
+    for _ in range(2):
+        await move(app, copy, flow="crm", settings=Settings(home=server.directory / "home"))
+    found = await read_stream(server, 10, **{"Last-Event-ID": "pruned"})
+    assert [(one["movement"], one["type"]) for one in found][::9] == [(1, "movement.started"), (3, "movement.settled")]
+
+
 async def test_a_stream_follows_a_new_movement(server: Server) -> None:
     last = (await read_stream(server, 6))[-1]["id"]
     async with anyio.create_task_group() as group:

@@ -117,7 +117,7 @@ async def test_a_list_that_always_changes_is_said_to(monkeypatch: pytest.MonkeyP
 async def test_a_part_that_is_lost_is_named_and_asked_for_once() -> None:
     store = CountedStore()
     marks = Marks(store, FLOW)
-    for start in range(0, 77, 11):  # one part each; the next ones would be merged
+    for start in range(0, 55, 11):  # one part each; the next ones would be merged
         await marks.add(files(start, start + 11))
     lost = next(info.key for info in await store.list_page("") if "mark-lists/" in info.key)
     await store.delete(lost)
@@ -125,7 +125,7 @@ async def test_a_part_that_is_lost_is_named_and_asked_for_once() -> None:
     with pytest.raises(DamagedError, match=lost):
         await Marks(store, FLOW).read()
     assert store.requests <= 10
-    await marks.add(files(77, 88))
+    await marks.add(files(55, 66))
     with pytest.raises(DamagedError, match=lost):
         await marks.add(files(88, 99))
 

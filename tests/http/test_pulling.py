@@ -265,6 +265,27 @@ async def test_the_id_map_is_read_by_page_and_by_key(begun: tuple[App, Server, S
     assert (await app.post("/mappings/person/find", {"sources": ["1"] * 1201}))[0] == 422
 
 
+async def test_a_kind_may_have_a_slash_in_its_name(begun: tuple[App, Server, Settings, int]) -> None:
+    _, server, _, number = begun
+    flow = await server.site.runtime.flows.read_flow(FlowName("crm"))
+    ids = StoredIds(Kept(server.site.runtime.store, flow.marks_namespace))
+    await ids.put("jira/classic:project", "1", IdEntry("once", number, "new 1", "created"))
+    ids.close()
+    for kind in ("jira/classic:project", "jira%2Fclassic:project", "jira%252Fclassic:project"):
+        url = yarl.URL(f"{server.url}/api/v1/apps/crm/import/mappings/{kind}", encoded=True)
+        headers = {"Authorization": f"Bearer {await server.app_token('crm')}"}
+        async with server.client.get(url, headers=headers) as answer:
+            assert [one["target"] for one in (await answer.json())["items"]] == ["new 1"]
+        async with server.client.post(url / "find", headers=headers, json={"sources": ["1"]}) as answer:
+            assert [one["target"] for one in (await answer.json())["items"]] == ["new 1"]
+
+
+async def test_a_link_is_made_for_nothing_but_ids(begun: tuple[App, Server, Settings, int]) -> None:
+    app, _, _, number = begun
+    for wanted in ({"files": ["nonsense"]}, {"binaries": ["abc"]}, {"binaries": ["0" * 64 + ";name=a.png"]}):
+        assert (await app.post(f"/{number}/links", wanted))[0] == 422
+
+
 @pytest.mark.parametrize("encoding", ["stored", "plain"])
 async def test_plain_lines_have_names_where_arrays_are_stored(server: Server, encoding: str) -> None:
     """The Flow moves from a database to a database, so its files have arrays."""

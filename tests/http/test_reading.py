@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 
@@ -188,6 +189,10 @@ async def test_what_is_not_there_is_a_problem_with_a_sentence(server: Server) ->
         status, problem = await server.get(f"/api/v1{path}")
         assert isinstance(problem, dict)
         assert (status, problem["status"], word in problem["detail"]) == (404, 404, True), problem
+    for rest in ("", "/groups", "/files", "/rejected", "/workers"):
+        status, problem = await server.get(f"/api/v1/flows/crm/movements/9{rest}")
+        assert isinstance(problem, dict)
+        assert (status, problem["detail"]) == (404, "Flow 'crm' has no Movement 9; its latest is 1.")
     status, problem = await server.get("/api/v1/flows/crm/movements?limit=0")
     assert isinstance(problem, dict)
     assert (status, "limit" in problem["detail"]) == (422, True)
@@ -200,6 +205,20 @@ async def test_a_path_or_a_method_that_is_not_there_is_answered_with_where_the_p
     status, problem = await server.get("/api/v1/flows/crm/actions/pause")
     assert isinstance(problem, dict)
     assert (status, "This path takes POST" in problem["detail"]) == (405, True)
+
+
+async def test_head_is_answered_like_get_without_a_body(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {START_TOKEN}"}
+    for path in ("/healthz", "/login", "/api/v1/flows", "/api/v1/flows/nope", "/api/v1/flows/crm/events/stream"):
+        async with server.client.get(f"{server.url}{path}", headers=headers) as answer:
+            expected = answer.status, answer.headers["content-type"]
+        with anyio.fail_after(5):
+            async with server.client.head(f"{server.url}{path}", headers=headers) as answer:
+                assert (answer.status, answer.headers["content-type"]) == expected, path
+                assert await answer.read() == b""
+    async with server.client.head(f"{server.url}/api/v1/flows/crm/actions/start", headers=headers) as answer:
+        assert answer.status == 405
+    assert (await read(server, "/flows/crm"))["movements"] == 1
 
 
 async def test_the_description_names_every_route(server: Server) -> None:

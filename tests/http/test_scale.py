@@ -25,6 +25,7 @@ from pipeline.http.apps import downloads, exporting, importing, sending
 from pipeline.http.pages import acting, checking, details, notifying, routes, session
 from pipeline.kit.ledger.kept import KeptMark
 from pipeline.ports.object_store import ObjectStore, PutCondition
+from pipeline.remote import marks
 from pipeline.remote.marks import Marks
 from pipeline.testing.simulated.clock import ManualClock
 from pipeline.testing.simulated.object_store import MemoryObjectStore
@@ -78,10 +79,10 @@ async def store_flow(store: ObjectStore) -> list[EventFileId]:
     movement = await built.read_movement(FLOW, MOVEMENTS)
     entries = [entry for key in movement.file_lists.values() for entry in await built.read_file_list(key)]
     imported, waiting = entries[:-1000], entries[-1000:]
-    marks = Marks(store, flow.marks_namespace)
+    known = Marks(store, flow.marks_namespace)
     for at in range(0, len(imported), 20_000):
         some = imported[at : at + 20_000]
-        await marks.add({entry.id: KeptMark(entry.upserts, entry.deletes, 0, 0, entry.id.movement) for entry in some})
+        await known.add({entry.id: KeptMark(entry.upserts, entry.deletes, 0, 0, entry.id.movement) for entry in some})
     for entry in waiting[:40]:
         failure = Failure(entry.id, None, None, None, "no room")
         await built.write_failures(FLOW, MOVEMENTS, entry.id, [failure])
@@ -125,21 +126,25 @@ async def test_so_it_is_while_many_workers_are_at_a_movement(tmp_path: Path, sto
                 requests[f"{kind} {path}"] = await count(server, store, kind, path)
     assert {call: count for call, count in requests.items() if count > MOST_REQUESTS} == {}
     async with run_server(tmp_path) as server:
-        _, groups = await server.get(f"/api/v1/flows/{FLOW}/movements/{number}/groups")
-        assert isinstance(groups, dict)
+        groups = await get(server, f"/flows/{FLOW}/movements/{number}/groups")
+        if groups["items"][0]["imported"] is None:  # to parse 100,000 marks may take longer than it waits
+            groups = await get(server, f"/flows/{FLOW}/movements/{number}/groups")
         found = {(one["listed"], one["imported"], one["records"], one["bytes"]) for one in groups["items"]}
         assert found == {(10_010, 10_000, 100_100, 10_010_000)}
         gauges = await scrape(server)
         assert gauges["pipeline_files_outstanding", f"flow={FLOW}"] == 10 * len(STREAMS)
         assert gauges["pipeline_bytes_outstanding", f"flow={FLOW}"] == 10_000 * len(STREAMS)
-        workers, after = list[str](), ""
+        workers = list[str]()
+        after: str | None = ""
         while after is not None:
             page = await get(server, f"/flows/{FLOW}/movements/{number}/workers?after={quote(after)}")
             workers, after = [*workers, *(one["worker"] for one in page["items"])], page["next"]
         assert len(set(workers)) == len(workers) == 25
         async with await log_in(server, START_TOKEN) as client:
-            pages = [await read(client, f"/flows/{FLOW}/movements/{number}") for _ in range(7)]
-        assert ["not counted yet" in page for page in pages] == [True] * 5 + [False] * 2  # four of them each time
+            pages = [await read(client, f"/flows/{FLOW}/movements/{number}") for _ in range(12)]
+        assert ["not counted yet" in page for page in pages] == [
+            True
+        ] * 7  # three of them each time, and two for the first page
 
 
 async def test_so_it_is_where_file_lists_have_to_be_counted(tmp_path: Path, store: CountingStore) -> None:
@@ -152,7 +157,8 @@ async def test_so_it_is_where_file_lists_have_to_be_counted(tmp_path: Path, stor
     async with run_server(tmp_path) as server:
         assert await count(server, store, "health", "/metrics") <= MOST_REQUESTS
     async with run_server(tmp_path) as server:
-        groups, after = list[Any](), ""
+        groups = list[Any]()
+        after: str | None = ""
         while after is not None:
             found = f"{path}/groups?after={quote(after)}"
             assert await count(server, store, "api", found) <= MOST_REQUESTS
@@ -176,6 +182,7 @@ async def count(server: Server, store: CountingStore, kind: str, path: str) -> i
     async with await log_in(server, START_TOKEN) as client:
         headers = {} if kind == "page" else {"Authorization": f"Bearer {token}"}
         store.requests.clear()
+        marks._known.clear()  # a process keeps them, and this is the first call of one
         async with client.get(f"{prefix}{path}", headers=headers) as answer:
             assert answer.status == (422 if "terms" in path else 200), (path, await answer.text())
             await answer.read()

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import orjson
 import pytest
+from yarl import URL
 
 from pipeline.domain.movement import Status
 from pipeline.http.tokens import Role, Side
@@ -87,6 +88,12 @@ class App:
         """Put a file."""
         path = f"/{self.number}/streams/{stream}/files/{number}"
         return await self.call("PUT", path, data=data, headers=headers)
+
+    async def raw(self, method: str, target: str, **options: Any) -> tuple[int, Any]:
+        """Send a request whose target is percent-encoded as it is to be sent."""
+        url, headers = URL(f"{self.server.url}{target}", encoded=True), {"Authorization": f"Bearer {self._token}"}
+        async with self.server.client.request(method, url, headers=headers, **options) as answer:
+            return answer.status, await answer.json()
 
     async def complete(self, files: int, label: str = "person") -> tuple[int, Any]:
         """Complete a group of one stream."""
@@ -187,14 +194,18 @@ async def test_what_is_wrong_with_a_stream_is_said_at_the_beginning(app: tuple[A
     api, _ = app
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"columns": [{"name": "id", "type": "int4"}]}, "int4"),
-        ({"primary_keys": ["nope"]}, "nope"),
+        ({"primary_keys": ["nope"]}, "The stream 'person': the key names 'nope', which the row does not have."),
+        ({"primary_keys": ["id", "id"]}, "The stream 'person': the key names 'id' twice."),
+        ({"columns": [{"name": "id", "type": "json"}]}, "the key field 'id' is of the type json"),
         ({"columns": []}, "columns"),
         ({"mode": "some"}, "mode"),
         ({"colour": "red"}, "colour"),
     ]
     for change_, word in wrong:
         status, problem = await api.begin({**PERSON, **change_})
-        assert (status, word in problem["detail"]) == (422, True), problem
+        assert (status, word in problem["detail"], ".py" in problem["detail"]) == (422, True, False), problem
+    status, problem = await api.begin(PERSON, PERSON)
+    assert (status, problem["detail"].partition(":")[0]) == (422, "The stream 'person'"), problem
     assert (await api.begin())[0] == 201
     status, problem = await api.begin({**PERSON, "label": "other"})
     assert (status, "other streams" in problem["detail"]) == (409, True)
@@ -296,6 +307,32 @@ async def test_the_source_has_no_right_at_the_destination(app: tuple[App, Settin
     await api.begin()
     for side in ("import", "import/mappings/person"):
         assert (await api.server.get(f"/api/v1/apps/crm/{side}", api._token))[0] == 403
+
+
+async def test_names_with_a_slash_are_encoded_once_or_twice(app: tuple[App, Settings]) -> None:
+    api, settings = app
+    await api.begin({**PERSON, "stream": "a/b", "label": "x/y"})
+    for number, stream in enumerate(("a%2Fb", "a%252Fb")):
+        path = f"/api/v1/apps/crm/export/{api.number}/streams/{stream}/files/{number}"
+        assert (await api.raw("PUT", path, data=lines((number, "x"))))[0] == 201
+    for label in ("x%2Fy", "x%252Fy"):
+        path = f"/api/v1/apps/crm/export/{api.number}/groups/{label}/complete"
+        assert (await api.raw("POST", path, json={"files": {"a/b": 2}}))[0] == 200
+    await api.end()
+    assert (await settled(settings, api.number)).totals.upserts == 2
+
+
+async def test_a_body_that_is_encoded_is_never_taken_for_another_one(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    await api.begin()
+    encoded, wrong = {"Content-Encoding": "gzip"}, {"Content-Encoding": "br"}
+    for path in ("contents/a", "contents/a/parts/0", "streams/person/files/0/parts/0"):
+        status, problem = await api.call("PUT", f"/{api.number}/{path}", data=gzip.compress(b"x"), headers=encoded)
+        assert (status, "Send the body as it is" in problem["detail"]) == (415, True), path
+    assert (await api.put(0, lines((1, "a")), **wrong))[0] == 415
+    assert (await api.put(0, gzip.compress(lines((1, "a"))), **encoded))[0] == 201
+    status, _ = await api.call("POST", f"/{api.number}/end", data=gzip.compress(b"{}"), headers=encoded)
+    assert status == 415
 
 
 async def test_a_body_that_is_not_said_to_be_json_is_answered_with_what_to_send(app: tuple[App, Settings]) -> None:

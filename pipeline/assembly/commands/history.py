@@ -36,16 +36,18 @@ async def history(flow: str, number: int | None = None, *, settings: Settings | 
 
 async def read_history(runtime: Runtime, name: FlowName, number: int | None = None) -> FlowHistory:
     """Return what happened in a Flow of this store, or in one of its Movements."""
-    flow, events = await runtime.flows.read_flow(name), History(runtime.store, name)
+    events = History(runtime.store, name)
+    if number is not None and (found := (await events.read_movement(number)).events):
+        return FlowHistory(name, found)
+    flow = await runtime.flows.read_flow(name)
     if number is not None:
-        found = (await events.read_movement(number)).events
-        return FlowHistory(name, found or await _of_earlier_release(runtime, name, number))
+        return FlowHistory(name, await _of_earlier_release(runtime, flow, number))
     timeline = await events.read(flow.movements)
     shown = range(max(1, flow.rebuilt, timeline.since - EARLIER_SHOWN), min(timeline.since, flow.movements + 1))
     earlier: list[OutboxEvent] = []
     for one in shown:
         with suppress(AbsentError):
-            earlier += await _of_earlier_release(runtime, name, one)
+            earlier += await _of_earlier_release(runtime, flow, one)
     return FlowHistory(name, [*earlier, *timeline.events], shown.start - 1 if shown else 0)
 
 
@@ -55,10 +57,6 @@ async def read_recent(runtime: Runtime, flow: Flow, movements: int) -> Sequence[
     return (await History(runtime.store, flow.name).read(flow.movements, first)).events
 
 
-async def _of_earlier_release(runtime: Runtime, flow: FlowName, number: int) -> Sequence[OutboxEvent]:
-    try:
-        movement = await runtime.flows.read_movement(flow, number)
-    except AbsentError:
-        latest = (await runtime.flows.read_flow(flow)).movements
-        raise AbsentError(f"Flow {flow!r} has no Movement {number}; its latest is {latest}.") from None
+async def _of_earlier_release(runtime: Runtime, flow: Flow, number: int) -> Sequence[OutboxEvent]:
+    movement = await runtime.flows.read_of(flow, number)
     return [started(movement), *(last_due(movement) if movement.settled else ())]

@@ -267,8 +267,4 @@ async def _read_list(runtime: Runtime, flow: Flow, movement: Movement, key: Obje
 async def _read_movement(runtime: Runtime, flow: Flow, number: int | None) -> Movement:
     if number is None and not flow.movements:
         raise AbsentError(f"Flow {flow.name!r} has no Movement yet.")
-    wanted = flow.movements if number is None else number
-    try:
-        return await runtime.flows.read_movement(flow.name, wanted)
-    except AbsentError as error:
-        raise AbsentError(f"Flow {flow.name!r} has no Movement {wanted}; its latest is {flow.movements}.") from error
+    return await runtime.flows.read_of(flow, flow.movements if number is None else number)

@@ -111,6 +111,15 @@ class FlowStore:
         """Return all entries of a File List, in the order in which they apply."""
         return await self.file_lists.read(key)
 
+    async def read_of(self, flow: Flow, number: int) -> Movement:
+        """Return a Movement that a person names. AbsentError says which is the latest when the Flow has had none such."""
+        try:
+            return await self.read_movement(flow.name, number)
+        except AbsentError:
+            if max(flow.rebuilt, 1) <= number <= flow.movements:
+                raise  # it was there
+            raise AbsentError(f"Flow {flow.name!r} has no Movement {number}; its latest is {flow.movements}.") from None
+
     async def read_progress(self, flow: FlowName, number: int) -> Sequence[Progress]:
         """Return the progress of each worker in a Movement."""
         return [sign.progress for sign in await self.read_signs(flow, number)]

@@ -76,7 +76,7 @@ async def follow(
 ) -> Response:
     """Send events as they come, as server-sent events. `Last-Event-ID` goes on behind that event.
 
-    Without it, the stream begins with the latest Movement.
+    Without it, the stream begins with the latest Movement. Behind an event that is not known, all events come.
     """
     site = site_of(request)
     await site.runtime.flows.read_flow(flow)  # AbsentError before the answer begins
@@ -106,12 +106,12 @@ async def _stream(site: Site, flow: FlowName, last: str | None) -> AsyncIterator
 
 
 async def _split(site: Site, flow: FlowName, last: str | None) -> tuple[Sequence[OutboxEvent], Sequence[OutboxEvent]]:
-    """Return the events up to `last`, and those behind it; none when there is no such event."""
+    """Return the events up to `last`, and those behind it: all of them when there is no such event (any more)."""
     if last is None:
         return (), ()
     events = (await read_history(site.runtime, flow)).events
     at = next((place for place, event in enumerate(events) if event.id == last), -1)
-    return (events[: at + 1], events[at + 1 :]) if at >= 0 else ((), ())
+    return events[: at + 1], events[at + 1 :]
 
 
 def _encoded(event: OutboxEvent) -> bytes:

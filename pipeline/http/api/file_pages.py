@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from pipeline.assembly.commands.observation.listings import is_large
 from pipeline.codec.documents.failures import Failure
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.event_file import FileEntry
@@ -22,8 +23,6 @@ MOST_READS, MOST_FAILED = 6, 15
 """A page that has read this many parts of File Lists, or failures of Event Files, ends, even if it is short. Its cursor says
 where to go on.
 """
-SMALL_FILES, SMALL_MOVEMENTS = 10_000, 100
-"""A page of a Flow that has no more than this is full, whatever it reads."""
 _CURSOR = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,18})\.([0-9a-f]{16})")
 
 Shown = Callable[[FileEntry, FileEntry | None], Sequence[FileEntry]]
@@ -102,7 +101,11 @@ class ListedFiles:
                         found.append(item)
                         last = str(_Cursor.of(label, position, item)) if len(found) == limit else ""
                 looked += len(entries)
-                if entries and self.lists.reads - begun >= MOST_READS and is_large(self.flow, self.movement, looked):
+                if (
+                    entries
+                    and self.lists.reads - begun >= MOST_READS
+                    and is_large(self.flow.movements, self.movement, looked)
+                ):
                     return Page(items=found, next=str(_Cursor.of(label, first + len(entries) - 1, entries[-1])))
         if start is not None:
             raise gone()
@@ -150,7 +153,7 @@ class Failures:
                             return Page(items=found, next=failure_cursor(found[-1]))
                         found.append(one)
                 after, read = None, read + 1
-                if failures and read >= most and is_large(self.flow, self.movement):
+                if failures and read >= most and is_large(self.flow.movements, self.movement):
                     return Page(items=found, next=failure_cursor(failures[-1]))
         return Page(items=found, next=None)
 
@@ -172,12 +175,6 @@ def _behind(cursor: str, failures: Sequence[Failure]) -> Sequence[Failure]:
     if at is None:
         raise gone()
     return failures[at:]
-
-
-def is_large(flow: Flow, movement: Movement, looked: int = 0) -> bool:
-    """Return whether pages end early: where a Movement lists very many Event Files, at least `looked`, or a Flow is old."""
-    files = max(looked, sum(one.listed for one in movement.counts.values()))
-    return files > SMALL_FILES or flow.movements > SMALL_MOVEMENTS
 
 
 def _digest(name: str) -> str:

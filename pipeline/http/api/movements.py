@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from pipeline.assembly.commands.observation.listings import SMALL_MOVEMENTS
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import GroupCounts, Status
 from pipeline.engine.storage.concurrently import concurrently
 from pipeline.http.access import Viewer
-from pipeline.http.api.file_pages import SMALL_MOVEMENTS, Failures, ListedFiles
+from pipeline.http.api.file_pages import Failures, ListedFiles
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
 from pipeline.http.api.paths import After, FlowPath, Limit
@@ -60,8 +61,7 @@ async def list_movements(
 async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int) -> MovementModel:
     """Return a Movement."""
     flows = site_of(request).runtime.flows
-    await flows.read_flow(flow)
-    return await movement_model(site_of(request), await flows.read_movement(flow, number))
+    return await movement_model(site_of(request), await flows.read_of(await flows.read_flow(flow), number))
 
 
 @router.get("/movements/{number}/groups")
@@ -73,10 +73,10 @@ async def list_groups(
     A page ends where more File Lists have to be read than one answer reads, and has a `next` then.
     """
     site = site_of(request)
-    movement = await site.runtime.flows.read_movement(flow, number)
-    found = await site.listings.groups(await site.runtime.flows.read_flow(flow), movement, after or "")
-    items = [_counted(label, counts) for label, counts in found.counts.items()]
-    return Page(items=items, next=items[-1].label if found.more else None)
+    found = await site.runtime.flows.read_flow(flow)
+    groups = await site.listings.groups(found, await site.runtime.flows.read_of(found, number), after or "")
+    items = [_counted(label, counts) for label, counts in groups.counts.items()]
+    return Page(items=items, next=items[-1].label if groups.more else None)
 
 
 @router.get("/movements/{number}/files")
@@ -96,7 +96,7 @@ async def list_event_files(
     """
     site = site_of(request)
     found = await site.runtime.flows.read_flow(flow)
-    movement = await site.runtime.flows.read_movement(flow, number)
+    movement = await site.runtime.flows.read_of(found, number)
     marks = (await site.listings.marks(found)).by_file
 
     def shown(entry: FileEntry, _before: FileEntry | None) -> Sequence[FileEntry]:
@@ -114,7 +114,8 @@ async def list_rejected(
 ) -> Page[RejectedModel]:
     """List the records that the destination has rejected in a Movement, and the Event Files that have failed."""
     flows = site_of(request).runtime.flows
-    failures = Failures(flows, await flows.read_flow(flow), await flows.read_movement(flow, number))
+    named = await flows.read_flow(flow)
+    failures = Failures(flows, named, await flows.read_of(named, number))
     found = await failures.page(lambda one: True, after, limit)
     return Page(items=[RejectedModel.of(one) for one in found.items], next=found.next)
 
@@ -130,7 +131,7 @@ async def list_workers(
 ) -> Page[WorkerModel]:
     """List the workers that have worked on a Movement, by name."""
     flows = site_of(request).runtime.flows
-    await flows.read_movement(flow, number)
+    await flows.read_of(await flows.read_flow(flow), number)
     found = await flows.list_signs(flow, number, after or "", limit)
     items = [WorkerModel.of(one.progress) for one in await concurrently(flows.read_sign, found, limit)]
     return Page(items=items, next=items[-1].worker if len(items) == limit else None)

@@ -91,8 +91,16 @@ DO: Mapping[Verb, Callable[[Site, Identity, FlowName, Asked], Awaitable[int]]] =
 """The verbs that can be done over HTTP. Each returns the number of the Movement that it is about."""
 
 
+_OF_GROUPS = (Verb.PAUSE, Verb.RESUME, Verb.STOP)
+
+
 async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Asked) -> int:
     """Do a verb; return the number of the Movement that it is about. A problem with the legal verbs when it is illegal."""
+    if (asked.groups and verb not in _OF_GROUPS) or (asked.until and verb is not Verb.PAUSE):
+        what, verbs = ("until", (Verb.PAUSE,)) if asked.until else ("groups", _OF_GROUPS)
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"{verb} takes no {what!r}; {', '.join(verbs)} do. Nothing was done."
+        )
     found = await site.runtime.flows.read_flow(flow)
     latest = await site.runtime.flows.latest(found)
     if latest is None and verb not in (Verb.START, Verb.QUEUE):

@@ -14,6 +14,7 @@ from typing import IO
 import anyio.to_thread
 from fastapi import Request
 
+from pipeline.http.guard import check_encoding
 from pipeline.http.problems import ProblemError
 
 PIECE_BYTES = 1 << 20
@@ -40,11 +41,13 @@ class Body:
 
 
 @asynccontextmanager
-async def received(request: Request) -> AsyncIterator[Body]:
-    """Receive the body of a request.
+async def received(request: Request, *encodings: str) -> AsyncIterator[Body]:
+    """Receive the body of a request, which may be encoded in one of these ways.
 
-    ProblemError when it is not what `Content-Digest` (RFC 9530) says, sha-256, or when there is no room for it.
+    ProblemError when it is encoded in another way, when it is not what `Content-Digest` (RFC 9530) says, sha-256, or when
+    there is no room for it.
     """
+    check_encoding(request.headers, encodings)
     wanted = _wanted_digest(request)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         sha256, waiting, size = hashlib.sha256(), bytearray(), 0

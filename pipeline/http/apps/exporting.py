@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
 from pipeline.assembly.commands.lifecycle.wishes import early_end
-from pipeline.domain.ids import FlowName, Label, StreamName
+from pipeline.domain.ids import FlowName, StreamName
 from pipeline.http.access import require_app
 from pipeline.http.api.paths import FlowPath
 from pipeline.http.apps.bodies import received
@@ -91,7 +91,7 @@ class StoredFile(BaseModel):
 class GroupFiles(_Strict):
     """How many files each stream of the group has."""
 
-    files: dict[str, StrictInt] = Field(max_length=MOST_STREAMS)
+    files: dict[str, Annotated[StrictInt, Field(ge=0)]] = Field(max_length=MOST_STREAMS)
 
 
 class Failure(_Strict):
@@ -134,8 +134,8 @@ async def put_file(
     A file is stored once: sending it again changes nothing, and is answered with 200; sending another one, with 409.
     """
     export = await open_export(site_of(request), flow, number)
-    await export.stream(stream)
-    async with received(request) as body:
+    stream = (await export.stream(stream)).stream
+    async with received(request, "gzip", "zstd") as body:
         new = await export.put(Upload.file(StreamName(stream), file), body.open, body.sha256)
         response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
         return StoredFile(stream=stream, number=file, size=body.size, sha256=body.sha256, new=new)
@@ -145,7 +145,7 @@ async def put_file(
 async def complete(request: Request, _: App, flow: FlowPath, number: int, label: str, group: GroupFiles) -> ExportState:
     """Say that a group has all its files. It is exported and announced to importers, while others are still uploaded."""
     export = await open_export(site_of(request), flow, number)
-    await export.complete(Label(label), group.files)
+    await export.complete(label, group.files)
     return await _state(export)
 
 

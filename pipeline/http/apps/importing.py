@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pipeline.assembly.commands.observation.id_map import open_id_map
 from pipeline.assembly.commands.status import counts_at_end
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId, FlowName, Label
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, known_name, parse_binary_id
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.planning.compaction import applicable_part
 from pipeline.domain.planning.group_counts import counts_under_way
@@ -27,6 +27,7 @@ from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity, Side
+from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.remote.app_import import AppImport, FileStatus, RefusedRecord, ReportedStatus
 
@@ -180,14 +181,14 @@ async def list_files(
     """List the Event Files of a complete group, in the order in which they are to be imported."""
     site = site_of(request)
     importing = await _open(site, flow, number)
-    importing.ensure_complete(Label(label))
+    group = importing.complete_group(label)
     marks, links = await importing.marks(), await Links.of(site)
     listed = ListedFiles(site.runtime.flows.file_lists, importing.flow, importing.movement)
 
     def shown(entry: FileEntry, before: FileEntry | None) -> Sequence[FileEntry]:
         return applicable_part(entry, before, marks)
 
-    page = await listed.page([Label(label)], shown, after, limit)
+    page = await listed.page([group], shown, after, limit)
     items = []
     for entry in page.items:
         url, expires = links.make(importing.movement.stored_in, "events", str(entry.id))
@@ -215,7 +216,8 @@ async def make_links(request: Request, _: App, flow: FlowPath, number: int, want
     site = site_of(request)
     stored_in = (await _open(site, flow, number)).movement.stored_in
     links = await Links.of(site)
-    names = [("events", name) for name in wanted.files] + [("binaries", name) for name in wanted.binaries]
+    names = [("events", str(_file(name))) for name in wanted.files]
+    names += [("binaries", _binary(name)) for name in wanted.binaries]
     made = [(name, *links.make(stored_in, kind, name)) for kind, name in names]
     return Page(items=[LinkModel(name=name, url=url, expires=expires) for name, url, expires in made])
 
@@ -247,20 +249,21 @@ async def settle(request: Request, _: App, flow: FlowPath, number: int, settleme
     return await _state(site, flow, number)
 
 
-@router.get("/mappings/{kind}")
+@router.get("/mappings/{kind:path}")
 async def list_mappings(
     request: Request, _: App, flow: FlowPath, kind: str, after: After = None, limit: Limit = 1000
 ) -> Page[Mapping]:
     """List the id map of one kind: ids at the source, and at the destination."""
     async with open_id_map(site_of(request).runtime, flow) as ids:
-        found = ids.page(kind, after=after or "", limit=limit)
+        found = ids.page(_kind(ids, kind), after=after or "", limit=limit)
     return Page(items=[_mapping(*one) for one in found], next=found[-1][0] if len(found) == limit else None)
 
 
-@router.post("/mappings/{kind}/find")
+@router.post("/mappings/{kind:path}/find")
 async def find_mappings(request: Request, _: App, flow: FlowPath, kind: str, keys: MappingKeys) -> Page[Mapping]:
     """Return the entries of these ids of the source. Those that have none are left out."""
     async with open_id_map(site_of(request).runtime, flow) as ids:
+        kind = _kind(ids, kind)
         found = [(source, ids.entry(kind, source)) for source in dict.fromkeys(keys.sources)]
     return Page(items=[_mapping(source, entry) for source, entry in found if entry is not None])
 
@@ -298,6 +301,10 @@ def _version(movement: Movement) -> str:
     return f"{movement.number}.{movement.status.value}.{lists}.{movement.exported}"
 
 
+def _kind(ids: StoredIds, name: str) -> str:
+    return known_name(name, ids.kinds()) if "%" in name else name
+
+
 def _mapping(source: str, entry: IdEntry) -> Mapping:
     return Mapping(source=source, target=entry.target, how=entry.how, movement=entry.movement)
 
@@ -310,5 +317,12 @@ def _status(one: Report) -> FileStatus:
 def _file(text: str) -> EventFileId:
     try:
         return EventFileId.parse(text)
+    except ValueError as error:
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error}.") from error
+
+
+def _binary(text: str) -> BinaryId:
+    try:
+        return parse_binary_id(text)
     except ValueError as error:
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error}.") from error

@@ -149,7 +149,7 @@ async def put_file_part(
 ) -> StoredPart:
     """Store a part of a file of records, numbered from 0 on. Parts may come in any order, and again."""
     export = await open_export(site_of(request), flow, number)
-    await export.stream(stream)
+    stream = (await export.stream(stream)).stream
     return await _put_part(request, response, export, Upload.file(StreamName(stream), file), part)
 
 
@@ -175,7 +175,7 @@ async def complete_file(
 ) -> Joined:
     """Put a file together from its parts. Nothing is stored when the whole has another digest (422)."""
     export = await open_export(site_of(request), flow, number)
-    await export.stream(stream)
+    stream = (await export.stream(stream)).stream
     return await _complete(request, response, export, Upload.file(StreamName(stream), file), wanted)
 
 

@@ -43,12 +43,13 @@ async def rejected_page(
 ) -> Response:
     """Show the records that the destination has rejected, the Event Files that failed, and what the source cannot give."""
     flows = site_of(request).runtime.flows
-    movement = await flows.read_movement(flow, number)
+    found = await flows.read_flow(flow)
+    movement = await flows.read_of(found, number)
 
     def wanted(found_stream: str, found_reason: str) -> bool:
         return stream in ("", found_stream) and reason.lower() in found_reason.lower()
 
-    failures = Failures(flows, await flows.read_flow(flow), movement)
+    failures = Failures(flows, found, movement)
     shown = await failures.page(lambda one: wanted(one.file.stream, one.reason), after, ROWS_SHOWN)
     return page(
         "rejected",

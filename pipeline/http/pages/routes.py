@@ -98,9 +98,9 @@ async def movement_page(request: Request, who: Viewer, flow: FlowPath, number: i
 async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[str, object]:
     runtime = site.runtime
     found = await runtime.flows.read_flow(flow)
-    movement = await runtime.flows.read_movement(flow, number)
+    movement = await runtime.flows.read_of(found, number)
     failures = await Failures(runtime.flows, found, movement).page(lambda one: True, None, REJECTED_SHOWN, FAILED_READ)
-    signs, more_workers = await site.signs.read(flow, number)
+    signs, more_workers = await site.signs.read(movement)
     workers = workers_of(runtime, movement, signs)
     groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
@@ -138,7 +138,8 @@ async def files_page(
     """Show the Event Files of one group of a Movement."""
     site = site_of(request)
     flows = site.runtime.flows
-    found, movement = await flows.read_flow(flow), await flows.read_movement(flow, number)
+    found = await flows.read_flow(flow)
+    movement = await flows.read_of(found, number)
     labels = sorted(movement.file_lists)
     label = label or (labels[0] if labels else "")
     group = [one for one in labels if one == label]
@@ -198,7 +199,7 @@ async def workers_page(request: Request, who: Viewer) -> Response:
         for one in await read_latest(site.runtime, site.signs):  # the page of all Flows names one that cannot be read
             if isinstance(one, LatestMovement) and one.movement is not None:
                 name, number = one.flow.name, one.movement.number
-                signs, unread = await site.signs.read(name, number)
+                signs, unread = await site.signs.read(one.movement)
                 models = [WorkerModel.of(sign.progress) for sign in signs]
                 found += [{**model.model_dump(), "flow": name, "number": number} for model in models]
                 more += unread

@@ -19,8 +19,10 @@ from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, GroupCounts, Movement
 from pipeline.domain.planning.group_counts import count_group
 
+SMALL_FILES, SMALL_MOVEMENTS, SMALL_GROUPS = 10_000, 100, 10
+"""An answer about a Flow that has no more than these is whole, whatever it reads."""
 KEPT_COUNTS = 10_000
-MOST_READS = 6
+MOST_READS = 4
 """Once an answer has read this many parts of File Lists, it ends with the groups that are counted by then."""
 KEPT_MARKS, MARKS_SECONDS = 8, 30.0
 """The marks of this many settled Flows are kept this long. Only the retry of a person changes them."""
@@ -46,9 +48,9 @@ class Listings:
         self._counts: OrderedDict[tuple[FlowName, ObjectKey, int | None], GroupCounts] = OrderedDict()
         self._marks: OrderedDict[FlowName, tuple[float, int, Marks]] = OrderedDict()
 
-    async def marks(self, flow: Flow) -> Marks:
-        """Return what the destination of a Flow has imported."""
-        latest = await self._runtime.flows.latest(flow)
+    async def marks(self, flow: Flow, latest: Movement | None = None) -> Marks:
+        """Return what the destination of a Flow has imported. `latest` is its latest Movement, if that is known."""
+        latest = latest or await self._runtime.flows.latest(flow)
         if latest is None or not latest.settled:
             return await ask_marks(flow, self._runtime.store)
         if (known := self._marks.get(flow.marks_namespace)) is not None:
@@ -70,14 +72,15 @@ class Listings:
         at_end = counts_at_end(movement)
         if at_end is not None and (movement.number < flow.movements or _listed(at_end) > LIVE_FILES):
             return Groups(await self._with_sizes(flow, movement, at_end, after))
-        marks = await self.marks(flow)
+        marks = await self.marks(flow, movement if movement.number == flow.movements and not movement.settled else None)
         if at_end is not None and marks.by_file is not None and len(marks.by_file) == movement.marks:
             return Groups(await self._with_sizes(flow, movement, at_end, after))
         known, counts = known_counts(movement, marks), dict[Label, GroupCounts]()
         lists, begun = self._runtime.flows.file_lists, self._runtime.flows.file_lists.reads
         wanted = [label for label in sorted(movement.file_lists) if label > after]
+        ends_early = is_large(flow.movements, movement) or len(wanted) > SMALL_GROUPS
         for label in wanted:
-            if lists.reads - begun >= MOST_READS and label not in known:
+            if ends_early and label not in known and lists.reads - begun >= MOST_READS:
                 break
             counts[label] = known.get(label) or await self.count(flow, movement.file_lists[label], marks.by_file)
         because = marks.unknown_because if marks.by_file is None else ""
@@ -107,6 +110,13 @@ class Listings:
             if len(self._counts) > KEPT_COUNTS:
                 self._counts.popitem(last=False)
         return self._counts[known]
+
+
+def is_large(movements: int, movement: Movement, looked: int = 0) -> bool:
+    """Return whether answers end early: where a Movement lists very many Event Files, at least `looked`, or there are many
+    Movements.
+    """
+    return max(looked, _listed(movement.counts)) > SMALL_FILES or movements > SMALL_MOVEMENTS
 
 
 def _listed(counts: Mapping[Label, GroupCounts]) -> int:

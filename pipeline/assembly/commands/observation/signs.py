@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from pipeline.assembly.commands.observation.listings import is_large
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
 from pipeline.engine.storage.concurrently import concurrently
 from pipeline.ports.object_store import ObjectInfo
 
-MOST_READ, MOST_READ_FOR_STATE = 4, 2
-"""Documents of workers that an answer reads, or one that needs the state alone. It has the others as they were read before."""
+MOST_READ, MOST_READ_OF_LARGE = 10, 2
+"""Documents of workers that one answer reads. It has the others as earlier ones have read them."""
 KEPT_MOVEMENTS = 100
 
 
@@ -30,12 +31,12 @@ class Signs:
 
     async def of_open(self, movement: Movement) -> Sequence[WorkerSign]:
         """Return the signs of the workers in a Movement; none of one that has settled, where none counts."""
-        if movement.settled:
-            return ()
-        return (await self.read(movement.flow, movement.number, MOST_READ_FOR_STATE))[0]
+        return () if movement.settled else (await self.read(movement))[0]
 
-    async def read(self, flow: FlowName, number: int, most: int = MOST_READ) -> tuple[Sequence[WorkerSign], int]:
+    async def read(self, movement: Movement) -> tuple[Sequence[WorkerSign], int]:
         """Return the signs of the workers in a Movement, and how many workers more there are, which no answer has read yet."""
+        flow, number = movement.flow, movement.number
+        most = MOST_READ_OF_LARGE if is_large(number, movement) else MOST_READ
         infos = await self.flows.list_signs(flow, number)
         kept = self._kept.setdefault((flow, number), {})
         self._kept.move_to_end((flow, number))
@@ -50,7 +51,7 @@ class Signs:
 
         due = sorted(infos, key=age)[:most]
         now = anyio.current_time()
-        for info, sign in zip(due, await concurrently(self.flows.read_sign, due, MOST_READ), strict=True):
+        for info, sign in zip(due, await concurrently(self.flows.read_sign, due, most), strict=True):
             kept[info.key] = now, sign
         found = [replace(kept[info.key][1], stored=info.modified) for info in infos if info.key in kept]
         return found, len(infos) - len(found)
