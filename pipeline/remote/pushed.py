@@ -23,7 +23,7 @@ from pipeline.log_events import log
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
 from pipeline.remote.marks import Marks
-from pipeline.remote.receiver import BehindError, Receiver
+from pipeline.remote.receiver import BehindError, Receiver, Refusals
 
 BATCH_RECORDS = 5000
 FIRST_LINE = 2
@@ -92,7 +92,7 @@ class PushedSession:
         fenced = await self._kept.fenced()
         return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest, fenced=fenced)
 
-    async def _send(self, file: FileToLoad, lines: Sequence[bytes]) -> Mapping[int, tuple[str, str | None]]:
+    async def _send(self, file: FileToLoad, lines: Sequence[bytes]) -> Refusals:
         """Send the records that the service does not have; return those that it refuses, by their lines."""
         id_, name = file.entry.id, f"{self._namespace}/{file.entry.id}"
         begin = {
@@ -105,37 +105,37 @@ class PushedSession:
             "records": len(lines),
             "header": orjson.Fragment(encode_header(file.header)),
         }
-        have = await self._receiver.begin(begin, f"{name}:begin")
-        start = len(lines) if have.whole else min(have.records, len(lines))
-        refused = dict(have.refused)
-        for offset in range(start, len(lines), BATCH_RECORDS):
+        have = await self._receiver.begin(begin, f"{name}:begin", len(lines))
+        refused = self._refused_before(file, FIRST_LINE + have.records) | have.refused
+        for offset in range(have.records, len(lines), BATCH_RECORDS):
             batch = lines[offset : offset + BATCH_RECORDS]
-            refused |= await self._receiver.batch(str(id_), offset, batch, f"{name}:{offset}")
-        if wrong := sorted(set(refused) - set(range(FIRST_LINE, FIRST_LINE + len(lines)))):
-            raise RefusedError(
-                f"{self._receiver.url} refuses line {wrong[0]} of Event File {id_}, which it does not have."
-            )
+            found = await self._receiver.batch(str(id_), offset, batch, f"{name}:{offset}")
+            self._ensure_there(file, lines, found)
+            # Kept at once: an attempt that goes on after this one may not hear of them again.
+            await self._rejected.replace(_kept(file, lines, found), ())
+            refused |= found
+        self._ensure_there(file, lines, refused)
         if not have.whole:
             await self._receiver.end({"file": str(id_), "records": len(lines), "refused": len(refused)}, f"{name}:end")
         return refused
 
-    async def _mark(
-        self, file: FileToLoad, lines: Sequence[bytes], refused: Mapping[int, tuple[str, str | None]]
-    ) -> LoadOutcome:
-        id_, keys = file.entry.id, file.header.schema.primary_keys
-        stream = KeptStream.of(file.header.schema)
-        kept = [
-            KeptRejection(
-                str(id_),
-                line,
-                _key(lines[line - FIRST_LINE], keys),
-                reason,
-                lines[line - FIRST_LINE].decode(),
-                stream,
-                column,
+    def _refused_before(self, file: FileToLoad, line: int) -> dict[int, tuple[str, str | None]]:
+        """Return what an earlier attempt to send the file has heard of the lines before `line`: they are not sent again."""
+        if line == FIRST_LINE or self._rejected.is_empty:
+            return {}
+        kept = (one for stream, _, part in self._rejected.groups() for one in part if stream == file.entry.id.stream)
+        its = [one for one in kept if one.file == str(file.entry.id) and one.line < line]
+        return {one.line: (one.reason, one.column) for one in its}
+
+    def _ensure_there(self, file: FileToLoad, lines: Sequence[bytes], refused: Refusals) -> None:
+        if wrong := sorted(set(refused) - set(range(FIRST_LINE, FIRST_LINE + len(lines)))):
+            raise RefusedError(
+                f"{self._receiver.url} refuses line {wrong[0]} of Event File {file.entry.id}, which it does not have."
             )
-            for line, (reason, column) in sorted(refused.items())
-        ]
+
+    async def _mark(self, file: FileToLoad, lines: Sequence[bytes], refused: Refusals) -> LoadOutcome:
+        id_, keys = file.entry.id, file.header.schema.primary_keys
+        kept = _kept(file, lines, refused)
         accepted: list[tuple[StreamName, str]] = []
         if not self._rejected.is_empty:
             numbered = enumerate(lines, FIRST_LINE)
@@ -167,6 +167,18 @@ class PushedSession:
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         return []
+
+
+def _kept(file: FileToLoad, lines: Sequence[bytes], refused: Refusals) -> list[KeptRejection]:
+    """Return the records of a file that are refused, as they are kept."""
+    id_, schema = str(file.entry.id), file.header.schema
+    stream, found = KeptStream.of(schema), [(line, lines[line - FIRST_LINE]) for line in sorted(refused)]
+    return [
+        KeptRejection(
+            id_, line, _key(text, schema.primary_keys), refused[line][0], text.decode(), stream, refused[line][1]
+        )
+        for line, text in found
+    ]
 
 
 def _key(line: bytes, names: Sequence[str]) -> str:

@@ -71,13 +71,15 @@ class Receiver:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=False) as client:
             yield cls(url.rstrip("/"), client, _key_of(Secret(secrets.get("secret", "")).reveal()))
 
-    async def begin(self, document: Mapping[str, object], once: str) -> Have:
-        """Announce a file; return what the service has of it."""
+    async def begin(self, document: Mapping[str, object], once: str, most: int) -> Have:
+        """Announce a file of `most` records; return what the service has of it."""
         answer = await self._post("begin", orjson.dumps(document), once, "application/json")
-        if answer.have not in ("mark", "nothing") and not isinstance(answer.have, int):
-            raise RefusedError(f'{self.url}/begin answers {answer.have!r}. It must say "mark", "nothing" or a number.')
-        records = answer.have if isinstance(answer.have, int) else 0
-        return Have(answer.have == "mark", max(records, 0), _refusals(answer))
+        records = {"mark": most, "nothing": 0}.get(answer.have) if isinstance(answer.have, str) else answer.have
+        if records is None or not 0 <= records <= most:
+            raise RefusedError(
+                f'{self.url}/begin answers {answer.have!r}. It must say "mark", "nothing" or a number of records up to {most:,}.'
+            )
+        return Have(answer.have == "mark", records, _refusals(answer))
 
     async def batch(self, file: str, offset: int, lines: Sequence[bytes], once: str) -> Refusals:
         """Send records of a file from `offset` on; return those that are refused."""
@@ -116,7 +118,7 @@ class Receiver:
                 async with self._client.post(
                     f"{self.url}/{what}", data=body, headers=headers, allow_redirects=False
                 ) as answer:
-                    text = await answer.content.read(LONGEST_ANSWER)
+                    text = await _read(answer)
                     wait = _retry_after(answer)
                     if 200 <= answer.status < 300:
                         return self._decoded(what, text)
@@ -157,6 +159,16 @@ class Receiver:
         text = b".".join((id_.encode(), stamp.encode(), body))
         signature = base64.b64encode(hmac.new(self._key, text, hashlib.sha256).digest()).decode()
         return {"webhook-id": id_, "webhook-timestamp": stamp, "webhook-signature": f"v1,{signature}"}
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an answer, up to `LONGEST_ANSWER` bytes of it."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > LONGEST_ANSWER:
+            break
+    return bytes(body[:LONGEST_ANSWER])
 
 
 def _ascii(text: str) -> str:

@@ -151,12 +151,55 @@ async def test_what_a_service_has_is_not_sent_again(tmp_path: Path) -> None:
     assert (batch[0]["Pipeline-Offset"], orjson.loads(batch[1])["upsert"]["id"]) == ("3", 3)
 
 
+async def test_what_was_refused_before_an_attempt_broke_off_is_not_forgotten(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=6000)
+    broken = [True]
+
+    def answer(what: str, body: bytes, _time: int) -> tuple[int, dict[str, Any], dict[str, str]]:
+        if what == "begin":
+            return 200, {"have": "nothing" if broken[0] or orjson.loads(body)["stream"] == "pet" else 5000}, {}
+        if what == "retry":
+            return 404, {}, {}
+        if what == "end":
+            return 200, {}, {}
+        document = orjson.loads(body.split(b"\n")[0])
+        if document["upsert"]["id"] == 5000 and broken[0]:
+            return 400, {"detail": "out of order"}, {}
+        if document["upsert"]["id"] == 0:
+            return 200, {"refused": [{"line": 9, "reason": "not here"}]}, {}
+        return 200, {}, {}
+
+    settings = Settings(home=tmp_path / "home")
+    async with unkind(Unkind(answer)) as url:
+        movement = await move(tmp_path / "app.db", url, flow="crm", settings=settings)
+        assert movement.totals.files_failed == 1
+        broken[0] = False
+        movement = await move(tmp_path / "app.db", url, flow="crm", settings=settings)
+    assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.INCOMPLETE, 1, 5999)
+
+
+async def test_a_long_answer_is_read_as_a_whole(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=4000)
+    refused = [{"line": line, "reason": "no " * 50} for line in range(2, 4002)]
+
+    def answer(what: str, body: bytes, _time: int) -> tuple[int, dict[str, Any], dict[str, str]]:
+        batch = {"refused": refused[: body.count(b"\n")]} if what == "batch" else {}
+        return 404 if what == "retry" else 200, batch, {}
+
+    service = Unkind(answer)
+    async with unkind(service) as url:
+        movement = await move(tmp_path / "app.db", url, flow="crm", settings=Settings(home=tmp_path / "home"))
+    assert (movement.status, movement.totals.rejected) == (Status.INCOMPLETE, 4001)
+
+
 @pytest.mark.parametrize(
     ("what", "status", "document", "word"),
     [
         ("begin", 409, {"detail": "epoch 9 is newer"}, "epoch 9 is newer"),
         ("begin", 302, {}, "302"),
         ("begin", 200, {"have": "perhaps"}, "perhaps"),
+        ("begin", 200, {"have": 6}, "number of records up to 5"),
+        ("begin", 200, {"have": -1}, "number of records up to 5"),
         ("batch", 400, {"detail": "no such table"}, "no such table"),
         ("batch", 200, {"refused": [{"line": 99, "reason": "x"}]}, "line 99"),
         ("batch", 200, {"refused": [{"reason": "x"}]}, "line"),

@@ -35,6 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         with LOCK, self.db:
             self.db.execute("CREATE TABLE IF NOT EXISTS progress(file PRIMARY KEY, have INTEGER, whole INTEGER)")
             self.db.execute("CREATE TABLE IF NOT EXISTS header(name PRIMARY KEY, json)")
+            self.db.execute("CREATE TABLE IF NOT EXISTS refused(file, json)")
             getattr(self, self.path.strip("/").replace("/", "_"))(body)
 
     def signed(self, body: bytes) -> bool:
@@ -49,13 +50,16 @@ class Handler(BaseHTTPRequestHandler):
         for name in (wanted["stream"], wanted["file"]):
             self.db.execute("INSERT OR REPLACE INTO header VALUES(?, ?)", (name, json.dumps(wanted["header"])))
         found = self.db.execute("SELECT have, whole FROM progress WHERE file = ?", (wanted["file"],)).fetchone()
-        self.answer(200, {"have": "nothing" if not found else "mark" if found[1] else found[0]})
+        refused = self.db.execute("SELECT json FROM refused WHERE file = ?", (wanted["file"],)).fetchall()
+        have = "nothing" if not found else "mark" if found[1] else found[0]
+        self.answer(200, {"have": have, "refused": [json.loads(one) for (one,) in refused]})
 
     def batch(self, body: bytes) -> None:
         """Load records, and remember how many there are, in one transaction."""
         file, offset = self.headers["Pipeline-File"], int(self.headers["Pipeline-Offset"])
         lines = body.splitlines()
         refused = [{**one, "line": offset + one["line"] + 2} for one in self.load(file, lines)]
+        self.db.executemany("INSERT INTO refused VALUES(?, ?)", [(file, json.dumps(one)) for one in refused])
         self.db.execute("INSERT OR REPLACE INTO progress VALUES(?, ?, 0)", (file, offset + len(lines)))
         self.answer(200, {"refused": refused})
 
