@@ -106,7 +106,7 @@ class PushedSession:
             "header": orjson.Fragment(encode_header(file.header)),
         }
         have = await self._receiver.begin(begin, f"{name}:begin", len(lines))
-        refused = self._refused_before(file, FIRST_LINE + have.records) | have.refused
+        refused = {**self._refused_before(file, FIRST_LINE + have.records), **have.refused}
         for offset in range(have.records, len(lines), BATCH_RECORDS):
             batch = lines[offset : offset + BATCH_RECORDS]
             found = await self._receiver.batch(str(id_), offset, batch, f"{name}:{offset}")

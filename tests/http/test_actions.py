@@ -114,7 +114,7 @@ async def test_a_pause_may_have_an_end(waiting: tuple[Server, Settings]) -> None
 
 async def test_what_a_verb_does_not_take_is_refused(waiting: tuple[Server, Settings]) -> None:
     server, _ = waiting
-    refused: list[tuple[str, dict[str, object], str]] = [
+    refused: list[tuple[str, dict[str, Any], str]] = [
         ("start", {"groups": ["person"]}, "'groups'"),
         ("rerun", {"groups": ["person"]}, "'groups'"),
         ("stop", {"until": "2999-01-01T00:00:00Z"}, "'until'"),

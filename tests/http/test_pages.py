@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import aiohttp
 import pytest
 from yarl import URL
 
+from pipeline.assembly.commands.move import move
+from pipeline.domain.ids import EventFileId, FlowName
+from pipeline.domain.object_keys import event_file_key
 from pipeline.http.tokens import Role, Side
+from pipeline.settings import Settings
 from tests.http.conftest import START_TOKEN, Server
 
 PAGES = [
@@ -87,10 +95,37 @@ async def test_what_an_app_sends_is_text_and_nothing_else(server: Server) -> Non
     assert "<script>alert" not in page
 
 
+async def test_a_page_of_an_event_file_shows_nothing_else_of_the_server_or_the_store(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, key = server.site.runtime.store, event_file_key(FlowName("crm"), EventFileId.parse("1/pet/full/0"))
+    (tmp_path / "local.jsonl").write_bytes((await store.get(key)).data)
+    monkeypatch.chdir(tmp_path)
+    async with await log_in(server, START_TOKEN) as client:
+        for file in ("local.jsonl", key, "app.db", "flows/crm/flow.json"):
+            async with client.get(f"/flows/crm/files/{file}") as answer:
+                assert (answer.status, "not an Event File id" in await answer.text()) == (404, True), file
+
+
+async def test_the_links_to_event_files_lead_there_whatever_the_name_of_the_stream(server: Server) -> None:
+    with closing(sqlite3.connect(server.directory / "app.db")) as db, db:
+        db.execute('CREATE TABLE "50%/ä <i>"(id INTEGER PRIMARY KEY)')
+        db.execute('INSERT INTO "50%/ä <i>" VALUES(1)')
+    settings = Settings(home=server.directory / "home")
+    await move(server.directory / "app.db", server.directory / "copy.db", flow="crm", settings=settings)
+    async with await log_in(server, START_TOKEN) as client:
+        found = re.findall(r'href="(/flows/crm/files/[^"]+)"', await read(client, "/flows/crm/movements/2/files"))
+        page = await read(client, URL(html.unescape(found[0]), encoded=True))
+        [download] = re.findall(r'href="(/api/v1/[^"]+)"', page)
+        assert "1 records of 50%/ä &lt;i&gt;" in page
+        async with client.get(URL(html.unescape(download), encoded=True)) as answer:
+            assert answer.status == 200
+
+
 async def test_a_page_that_is_not_there_is_a_page(server: Server) -> None:
     client = await log_in(server, START_TOKEN)
     async with client:
-        for path in ("/nope", "/flows/nope", "/flows/crm/movements/99"):
+        for path in ("/nope", "/flows/nope", "/flows/crm/movements/99", "/flows/crm/log?movement=99"):
             async with client.get(path) as answer:
                 assert (answer.status, answer.content_type) == (404, "text/html"), path
 
@@ -136,8 +171,10 @@ async def test_an_admin_makes_a_token_which_is_shown_once(server: Server) -> Non
         page = await read(client, "/tokens")
         assert "&lt;b&gt;Ada&lt;/b&gt;" in page
         assert found[0] not in page
-        async with client.post("/tokens", data={**wanted, "role": "app"}) as answer:
-            assert answer.status == 422
+        for wrong in ({"role": "app"}, {"role": ""}, {"side": "left"}, {"days": "inf"}, {"days": "9" * 400}):
+            async with client.post("/tokens", data={**wanted, **wrong}) as answer:
+                assert answer.status == 422, wrong
+                assert "Role" not in re.findall(r'class="note bad"[^<]*<', await answer.text())[0]
         number = re.search(r"/tokens/(\w+)/revoke", page)
         assert number
         assert (await server.get("/api/v1/flows", found[0]))[0] == 200

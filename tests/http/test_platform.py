@@ -225,6 +225,30 @@ async def test_mappings_and_data_come_in_pages(app: tuple[PlatformApp, Settings]
     assert (second["lastEvaluatedKey"], all(one["fileSize"] > 0 for one in items)) == (None, True)
 
 
+async def test_containers_are_the_projects_and_spaces_of_the_id_map_and_one_site(
+    app: tuple[PlatformApp, Settings],
+) -> None:
+    api, settings = app
+    number = await begin(settings)
+    transfer = (await api.event("app-data-uploaded", 2))["transferId"]
+    flow = await api.server.site.runtime.flows.read_flow(FlowName("crm"))
+    ids = StoredIds(Kept(api.server.site.runtime.store, flow.marks_namespace))
+    for key in range(251):
+        await ids.put("jira/classic:project", f"{key:03}", IdEntry("once", number, f"P{key}", "created"))
+    ids.close()
+    for base in (FORGE, CONNECT):
+        path = f"{base}/container/{transfer}/page?containerType"
+        _, first = await api.call("GET", f"{path}=JiraProject")
+        assert first["meta"] == {"pageSize": 250, "hasNext": True, "lastEntity": "249"}
+        assert first["containers"][7] == {"type": "JiraProject", "key": "P7", "sourceId": "007"}
+        _, second = await api.call("GET", f"{path}=JiraProject&lastEntity=249")
+        assert (len(first["containers"]), [one["key"] for one in second["containers"]]) == (250, ["P250"])
+        assert (await api.call("GET", f"{path}=ConfluenceSpace"))[1]["containers"] == []
+        _, site = await api.call("GET", f"{path}=Site")
+        assert site["containers"] == [{"type": "Site", "selectedUsers": "ALL_USERS"}]
+        assert (await api.call("GET", f"{path}=Board"))[0] == 422
+
+
 async def test_an_app_sees_its_own_transfers_alone(app: tuple[PlatformApp, Settings]) -> None:
     api, settings = app
     await begin(settings)

@@ -54,6 +54,7 @@ async def _read(site: Site, name: FlowName) -> FlowModel:
 
 async def movement_model(site: Site, movement: Movement) -> MovementModel:
     """Return the document of a Movement as it is now."""
-    signs = await site.signs.of_open(movement)
-    state, shown = state_with(site.runtime, movement, signs), progress_with(site.runtime, movement, signs)
+    signs, unread = await site.signs.of_open(movement)
+    state = state_with(site.runtime, movement, signs)
+    shown = None if unread else progress_with(site.runtime, movement, signs)  # it would be too low
     return MovementModel.of(movement, state, shown)

@@ -19,7 +19,7 @@ from pipeline.http.access import Viewer
 from pipeline.http.api.file_pages import Failures, ListedFiles
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
-from pipeline.http.api.paths import After, FlowPath, Limit
+from pipeline.http.api.paths import After, FlowPath, Limit, event_file_id
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.ports.destination import Mark
@@ -140,11 +140,7 @@ async def list_workers(
 @router.get("/files/{file:path}", response_class=StreamingResponse)
 async def download(request: Request, _: Viewer, flow: FlowPath, file: str) -> Response:
     """Return an Event File as it is stored: JSON lines, compressed with zstd."""
-    try:
-        found = EventFileId.parse(file)
-    except ValueError as error:
-        raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}.") from error
-    site = site_of(request)
+    site, found = site_of(request), event_file_id(file)
     owner = (await site.runtime.flows.read_flow(flow)).origin or flow
     return await stream_object(site, owner, found)
 

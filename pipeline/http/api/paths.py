@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query
 
-from pipeline.domain.ids import FlowName, decode_name
+from pipeline.domain.ids import EventFileId, FlowName, decode_name
 from pipeline.http.api.models import Page
 from pipeline.http.problems import ProblemError
 
@@ -25,6 +25,14 @@ def _flow_name(flow: str) -> FlowName:
 FlowPath = Annotated[FlowName, Depends(_flow_name)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many items a page has at most.")]
 After = Annotated[str | None, Query(max_length=2000, description="The cursor `next` of the page before.")]
+
+
+def event_file_id(text: str) -> EventFileId:
+    """Return the id of an Event File in a path. ProblemError when it is none."""
+    try:
+        return EventFileId.parse(text)
+    except ValueError as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}.") from error
 
 
 def page_of(items: Sequence[T], cursor: Callable[[T], C], after: C | None, limit: int) -> Page[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -16,7 +17,7 @@ from pipeline.http.pages.rendering import page, segment
 from pipeline.http.pages.session import Admin, Operator, form_of
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import site_of
-from pipeline.http.tokens import Identity, Role, Side, Token
+from pipeline.http.tokens import LONGEST_LIFE, Identity, Role, Side, Token
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,17 +46,26 @@ async def make_token(request: Request, who: Admin) -> Response:
     """Make a token, and show it once."""
     form = await form_of(request)
     try:
+        role, life, side = _wanted(form)
         made, text = await site_of(request).tokens.create(
-            Role(form.get("role", "")),
+            role,
             form.get("name", "")[:200] or "no name",
             by=who.name,
-            life=timedelta(days=float(form.get("days") or 90)),
+            life=life,
             flow=form.get("flow", ""),
-            side=Side(form["side"]) if form.get("side") else None,
+            side=side,
         )
-    except (ConfigurationError, ValueError) as error:
+    except ConfigurationError as error:
         return await _tokens(request, who, problem=str(error), status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return await _tokens(request, who, made=made, text=text)
+
+
+def _wanted(form: Mapping[str, str]) -> tuple[Role, timedelta, Side | None]:
+    days, role, side = form.get("days") or "90", form.get("role", ""), form.get("side", "")
+    if role not in list(Role) or side not in ("", *Side) or not days.isdecimal():
+        raise ConfigurationError("Choose a role, and a side for an app, and write the days as a whole number.")
+    life = timedelta(days=min(int(days[:9]), LONGEST_LIFE.days + 1))
+    return Role(role), life, Side(side) if side else None
 
 
 @router.post("/tokens/{token}/revoke")

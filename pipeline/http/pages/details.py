@@ -71,7 +71,8 @@ async def log_page(
 ) -> Response:
     """Show what Importers have told people in a Movement, by default the latest one."""
     runtime = site_of(request).runtime
-    number = (await runtime.flows.read_flow(flow)).movements if movement is None else movement
+    its = await runtime.flows.read_flow(flow)
+    number = its.movements if movement is None else (await runtime.flows.read_of(its, movement)).number
     feedback, lines = [], list[LogLine]()
     if number:
         found = await read_feedback(runtime, flow, number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -11,17 +10,18 @@ from starlette.responses import Response
 
 from pipeline.assembly.commands.history import read_history, read_recent
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
-from pipeline.assembly.commands.show import show
 from pipeline.assembly.commands.status import progress_with, state_with, workers_of
 from pipeline.codec.documents.progress import Progress
+from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain.event_file import Header
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Movement
+from pipeline.domain.object_keys import event_file_key
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.http.api.file_pages import Failures, ListedFiles
 from pipeline.http.api.models import WorkerModel
 from pipeline.http.api.movements import files_of
-from pipeline.http.api.paths import After, FlowPath
+from pipeline.http.api.paths import After, FlowPath, event_file_id
 from pipeline.http.pages.actions import actions_for
 from pipeline.http.pages.charts import SHOWN, RateChart, lags, movement_charts, rate_chart
 from pipeline.http.pages.rendering import live_page, page
@@ -69,7 +69,7 @@ async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
         numbers = range(found.movements, first - 1, -1)
         latest = [await site.runtime.flows.read_movement(flow, number) for number in numbers]
         movements = [
-            MovementView.of(one, state_with(site.runtime, one, await site.signs.of_open(one))) for one in latest
+            MovementView.of(one, state_with(site.runtime, one, (await site.signs.of_open(one))[0])) for one in latest
         ]
         events = await read_recent(site.runtime, found, SHOWN)
         return {
@@ -102,6 +102,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     failures = await Failures(runtime.flows, found, movement).page(lambda one: True, None, REJECTED_SHOWN, FAILED_READ)
     signs, more_workers = await site.signs.read(movement)
     workers = workers_of(runtime, movement, signs)
+    shown = None if more_workers else progress_with(runtime, movement, signs)
     groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
     is_latest = number == found.movements
@@ -114,7 +115,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "groups": groups.counts,
         "more_groups": groups.more,
         "unknown_because": groups.unknown_because,
-        "under_way": None if movement.settled else UnderWay.of(workers, progress_with(runtime, movement, signs)),
+        "under_way": None if movement.settled else UnderWay.of(workers, shown),
         "lags": lags(events),
         "rates": None if movement.settled else _rates(site, movement, workers),
         "rejected": failures.items,
@@ -151,42 +152,36 @@ async def files_page(
 @router.get("/flows/{flow}/files/{file:path}")
 async def file_page(request: Request, who: Viewer, flow: FlowPath, file: str) -> Response:
     """Show the beginning of an Event File."""
-    reader = _Beginning()
-    with suppress(_EnoughError):
-        await show(file, reader.take, flow=flow, settings=site_of(request).runtime.settings)
-    header = reader.header
-    if header is None:
-        raise ProblemError(HTTPStatus.NOT_FOUND, f"Event File {file} is empty.")
+    site = site_of(request)
+    id_ = event_file_id(file)
+    owner = (await site.runtime.flows.read_flow(flow)).origin or flow
+    header, lines = await _beginning(site, owner, id_)
     schema = header.schema
     return page(
         "file",
         who,
         flow=flow,
-        file=file,
+        file=str(id_),
         stream=schema.stream,
         key=schema.primary_keys,
         columns=schema.columns,
         rows=header.row_count,
-        lines=[(number, line[:LONGEST_RECORD]) for number, line in enumerate(reader.lines, 2)],
+        lines=[(number, line[:LONGEST_RECORD]) for number, line in enumerate(lines, 2)],
     )
 
 
-class _EnoughError(Exception):
-    """The beginning has been read."""
-
-
-class _Beginning:
-    def __init__(self) -> None:
-        self.header: Header | None = None
-        self.lines: list[str] = []
-
-    def take(self, part: Header | bytes) -> None:
-        if isinstance(part, Header):
-            self.header = part
-            return
-        self.lines += part.decode("utf-8", "replace").splitlines()[: RECORDS_SHOWN - len(self.lines)]
-        if len(self.lines) == RECORDS_SHOWN:
-            raise _EnoughError
+async def _beginning(site: Site, owner: FlowName, file: EventFileId) -> tuple[Header, Sequence[str]]:
+    """Return the header of an Event File, and its first records. ProblemError when it is empty."""
+    reader, lines = EventFileReader(None, what=f"Event File {file}"), list[str]()
+    async with site.runtime.store.open_stream(event_file_key(owner, file)) as pieces:
+        async for piece in pieces:
+            for block in reader.feed(piece):
+                lines += block.decode("utf-8", "replace").splitlines()[: RECORDS_SHOWN - len(lines)]
+            if len(lines) == RECORDS_SHOWN:
+                break
+    if reader.header is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"Event File {file} is empty.")
+    return reader.header, lines
 
 
 @router.get("/workers")

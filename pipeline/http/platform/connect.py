@@ -48,6 +48,7 @@ async def all_data(transfer: OpenTransfer) -> list[dict[str, str]]:
 
 router.get("/data/{key}")(data.data_url)
 router.post("/mapping/{transfer}/find")(data.find_mappings)
+router.get("/container/{transfer}/page")(data.page_of_containers)
 
 
 @router.get("/mapping/{transfer}/page")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,7 +28,9 @@ from pipeline.http.site import Site, site_of
 from pipeline.kit.ledger.telling import Telling
 from pipeline.remote.app_import import FileStatus, ReportedStatus, Taken
 
-LARGEST_PAGE, LARGEST_MAPPING_PAGE, LONGEST_MESSAGE = 1000, 1200, 65_536
+LARGEST_PAGE, LARGEST_MAPPING_PAGE, LARGEST_CONTAINER_PAGE, LONGEST_MESSAGE = 1000, 1200, 250, 65_536
+CONTAINER_KINDS = {"JiraProject": "jira/classic:project", "ConfluenceSpace": "confluence:space"}
+"""The kind of ids that each type of container has."""
 
 forge = APIRouter(prefix="/app/migration/forge/v1", tags=["platform"])
 
@@ -137,6 +139,26 @@ async def page_of_mappings(
     shown, more = found[:size], len(found) > size
     meta = {"pageSize": size, "hasNext": more, "lastEntity": shown[-1][0] if more else None}
     return {"meta": meta, "items": {source: entry.target for source, entry in shown if entry.target is not None}}
+
+
+@forge.get("/container/{transfer}/page")
+async def page_of_containers(
+    request: Request,
+    transfer: OpenTransfer,
+    kind: Annotated[Literal["JiraProject", "ConfluenceSpace", "Site"], Query(alias="containerType")],
+    last: LastEntity = "",
+    size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_CONTAINER_PAGE)] = LARGEST_CONTAINER_PAGE,
+) -> dict[str, object]:
+    """List what the data belongs to: projects and spaces whose ids are in the id map, or the one site."""
+    if kind == "Site":
+        meta: dict[str, object] = {"pageSize": size, "hasNext": False, "lastEntity": None}
+        return {"meta": meta, "containers": [{"type": kind, "selectedUsers": "ALL_USERS"}]}
+    found = await page_of_mappings(request, transfer, CONTAINER_KINDS[kind], last, size)
+    items = cast("dict[str, str]", found["items"])
+    return {
+        "meta": found["meta"],
+        "containers": [{"type": kind, "key": key, "sourceId": source} for source, key in items.items()],
+    }
 
 
 @forge.post("/message/{transfer}/status", status_code=HTTPStatus.NO_CONTENT)

@@ -32,7 +32,7 @@ async def read_latest(runtime: Runtime, signs: Signs) -> Sequence[LatestMovement
         try:
             flow = await runtime.flows.read_flow(name)
             movement = await latest_of_data(runtime.flows, flow)
-            state = None if movement is None else state_with(runtime, movement, await signs.of_open(movement))
+            state = None if movement is None else state_with(runtime, movement, (await signs.of_open(movement))[0])
         except PipelineError as error:
             return UnreadableFlow(name, str(error))
         return LatestMovement(flow, movement, state)

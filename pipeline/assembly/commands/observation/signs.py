@@ -29,9 +29,9 @@ class Signs:
         default_factory=OrderedDict
     )
 
-    async def of_open(self, movement: Movement) -> Sequence[WorkerSign]:
-        """Return the signs of the workers in a Movement; none of one that has settled, where none counts."""
-        return () if movement.settled else (await self.read(movement))[0]
+    async def of_open(self, movement: Movement) -> tuple[Sequence[WorkerSign], int]:
+        """Return the same as `read`, but nothing of a Movement that has settled, where no sign counts."""
+        return ((), 0) if movement.settled else await self.read(movement)
 
     async def read(self, movement: Movement) -> tuple[Sequence[WorkerSign], int]:
         """Return the signs of the workers in a Movement, and how many workers more there are, which no answer has read yet."""
