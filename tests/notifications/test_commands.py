@@ -91,6 +91,14 @@ async def test_a_notifier_delivers_what_happens_and_again_what_is_replayed(tmp_p
         (["ada:hunter2@93.184.216.34/", "--secret", "env:FIRST"], "is no receiver of notifications. Give https://…"),
         (["https://[::1/", "--secret", "env:FIRST"], "The endpoint's URL is none: Invalid IPv6 URL."),
         ([PUBLIC, "--secret", "env:FIRST", "--allow-http", "--allow-private", "ten"], "'ten' is no network."),
+        (
+            [PUBLIC, "--secret", "env:FIRST", "--allow-http", "--type", "movement.*", "--type", "movement.begun"],
+            "No type of events matches 'movement.begun'. They are start.queued, ",
+        ),
+        (
+            [PUBLIC, "--secret", "env:FIRST", "--allow-http", "--format", "sam", "--type", "movement.*"],
+            "The format sam has group.exported alone, and --type leaves it out: nothing would be delivered.",
+        ),
     ],
 )
 def test_an_endpoint_that_may_not_be_is_refused(
@@ -102,6 +110,15 @@ def test_an_endpoint_that_may_not_be_is_refused(
     assert "hunter2" not in shown.err
     assert FIRST not in shown.err
     assert not Path(".pipeline").exists()
+
+
+def test_what_delivers_nothing_here_yet_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    add = ["notify", "add", "ops", PUBLIC, "--allow-http", "--flow", "crm*"]
+    assert run([*add, "--secret", "env:NO_SUCH_VARIABLE"]) == 0
+    told = capsys.readouterr().err
+    assert "The environment has no variable NO_SUCH_VARIABLE, which a secret refers to." in told
+    assert "It is read at each delivery, where the notifier runs." in told
+    assert "No Flow here matches 'crm*'. It gets the events of those that will." in told
 
 
 def test_a_name_of_an_endpoint_is_a_word(capsys: pytest.CaptureFixture[str]) -> None:

@@ -274,9 +274,9 @@ async def test_a_name_that_resolves_to_a_private_address_at_the_second_look_lead
     async with serving(Server()) as server:
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         to = endpoint(f"http://hooks.example:{server.port}/", allow=())
-        added, warning = await add_endpoint(to, "env:FIRST", settings=Settings(home=tmp_path / "home"))
+        added, warnings = await add_endpoint(to, "env:FIRST", settings=Settings(home=tmp_path / "home"))
         answer = await send(added)
-    assert (len(looks), warning) == (2, "")
+    assert (len(looks), warnings) == (2, [])
     assert isinstance(answer, NotDelivered)
     assert "127.0.0.1 is not a public address" in answer.reason
     assert server.requests == []

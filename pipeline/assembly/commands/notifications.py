@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedErr
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.addresses import is_refused, parse_networks
 from pipeline.domain.notifications.delivery import Answer, Deliveries, Position
-from pipeline.domain.notifications.endpoint import Endpoint, SigningSecret, rotated
+from pipeline.domain.notifications.endpoint import Endpoint, SigningSecret, ensure_types, rotated
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.notifications.endpoints import EndpointStore, ensure_name
 from pipeline.engine.notifications.feed import all_taken, list_events, pending, rewound
@@ -38,19 +39,26 @@ class EndpointStatus:
     deliveries: Deliveries
 
 
-async def add_endpoint(wanted: Endpoint, secret: str, *, settings: Settings | None = None) -> tuple[Endpoint, str]:
-    """Add an endpoint, which gets the events from now on; return it, and a warning about its address, if any.
+async def add_endpoint(
+    wanted: Endpoint, secret: str, *, settings: Settings | None = None
+) -> tuple[Endpoint, Sequence[str]]:
+    """Add an endpoint, which gets the events from now on; return it, and warnings about its address, secret and Flows.
 
     One that exists is changed and enabled, and still gets what it has missed. With another secret, both sign for 24 hours.
-    `secret` is a reference. ConfigurationError when the URL, the secret or the address may not be used.
+    `secret` is a reference. ConfigurationError when the URL, the secret or the address may not be used, and when it would
+    get no event of any type.
     """
     ensure_name(wanted.name)
-    warning = await _check(wanted, secret)
+    ensure_types(wanted)
+    warnings = await _check(wanted, secret)
     async with open_runtime(settings or load_settings(), create_home=True) as runtime:
         endpoints, now = EndpointStore(runtime.store), runtime.clock.now()
         secrets = (SigningSecret(secret),) if secret else ()
         new = replace(wanted, created=now, secrets=secrets)
         nothing = await _nothing_yet(runtime, wanted)
+        names = await runtime.flows.list_names()
+        missing = [pattern for pattern in wanted.flows if not fnmatch.filter(names, pattern)]
+        warnings += [f"No Flow here matches {pattern!r}. It gets the events of those that will." for pattern in missing]
         try:
             await endpoints.add(new, nothing)
         except ConflictError:
@@ -64,8 +72,8 @@ async def add_endpoint(wanted: Endpoint, secret: str, *, settings: Settings | No
             await endpoints.update_deliveries(
                 wanted.name, lambda one: _fresh(replace(one, positions={**one.positions, **added}), now)
             )
-            return await endpoints.update(wanted.name, changed), warning
-        return new, warning
+            return await endpoints.update(wanted.name, changed), warnings
+        return new, warnings
 
 
 async def list_endpoints(*, settings: Settings | None = None) -> Sequence[EndpointStatus]:
@@ -174,13 +182,13 @@ async def _nothing_yet(runtime: Runtime, endpoint: Endpoint) -> Deliveries:
     return Deliveries(positions)
 
 
-async def _check(endpoint: Endpoint, secret: str) -> str:
-    """ConfigurationError when an endpoint may not be added; else return a warning, if there is one."""
+async def _check(endpoint: Endpoint, secret: str) -> list[str]:
+    """ConfigurationError when an endpoint may not be added; else return warnings, if there are any."""
     networks = parse_networks(endpoint.allow_private)
     if secret:
         Secret(secret)
     if endpoint.url.startswith(("sqs://", "arn:aws:sns:")):
-        return ""
+        return []
     try:
         parts = urlsplit(endpoint.url)
     except ValueError as error:
@@ -195,10 +203,11 @@ async def _check(endpoint: Endpoint, secret: str) -> str:
         raise ConfigurationError(f"{endpoint.url} is not encrypted. Give an https URL, or add --allow-http.")
     if not secret:
         raise ConfigurationError("A webhook needs a secret that signs it. Give a reference: --secret env:NAME.")
+    warnings: list[str] = []
     try:
         text = Secret(secret).reveal()
-    except ConfigurationError:  # it may be there where the notifier runs
-        text = ""
+    except ConfigurationError as error:  # it may be there where the notifier runs
+        text, warnings = "", [f"{error} It is read at each delivery, where the notifier runs."]
     if text:
         signer(text)
     try:
@@ -207,11 +216,11 @@ async def _check(endpoint: Endpoint, secret: str) -> str:
     except ValueError as error:
         raise ConfigurationError(f"{endpoint.url} is no URL: {error}.") from error
     except OSError:
-        return f"{parts.hostname} cannot be resolved here. It is checked at each delivery."
+        return [*warnings, f"{parts.hostname} cannot be resolved here. It is checked at each delivery."]
     refused = [str(address[4][0]) for address in found if is_refused(str(address[4][0]), networks)]
     if refused:
         raise ConfigurationError(
             f"{parts.hostname} is at {refused[0]}, which is not a public address. To allow its network, add "
             "--allow-private CIDR."
         )
-    return ""
+    return warnings

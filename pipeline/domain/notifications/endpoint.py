@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.outbox.event import EventType
 
@@ -92,6 +93,21 @@ class Endpoint:
     def references(self, now: datetime) -> Iterator[str]:
         """Yield the references to the secrets that sign now, the newest first."""
         return (secret.reference for secret in self.secrets if secret.until is None or now < secret.until)
+
+
+def ensure_types(endpoint: Endpoint) -> None:
+    """ConfigurationError when a pattern fits no type of events, or the endpoint would get none."""
+    types = [type_.value for type_ in EventType]
+    unknown = [pattern for pattern in endpoint.types if not any(fnmatchcase(type_, pattern) for type_ in types)]
+    if unknown:
+        raise ConfigurationError(
+            f"No type of events matches {', '.join(map(repr, unknown))}. They are {', '.join(types)}."
+        )
+    if not any(map(endpoint.wants_type, types)):
+        raise ConfigurationError(
+            f"The format {endpoint.form} has {EventType.GROUP_EXPORTED} alone, and --type leaves it out: nothing would be "
+            "delivered."
+        )
 
 
 def rotated(secrets: tuple[SigningSecret, ...], reference: str, now: datetime) -> tuple[SigningSecret, ...]:

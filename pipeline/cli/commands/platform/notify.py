@@ -81,8 +81,8 @@ def add(
         allow_private=allow_private,
         allow_http=allow_http,
     )
-    added, warning = run_async(lambda: notifications.add_endpoint(wanted, secret, settings=settings))
-    if warning:
+    added, warnings = run_async(lambda: notifications.add_endpoint(wanted, secret, settings=settings))
+    for warning in warnings:
         click.echo(f"pipeline: {printable(warning)}", err=True)
     if as_json:
         print_object(endpoint_object(added))
