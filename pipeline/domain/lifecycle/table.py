@@ -82,6 +82,7 @@ class Facts:
     rejected: int | None = None
     rejected_at_source: int = 0
     again: str = "`pipeline rerun`"
+    life_ends: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,10 @@ def state_of(facts: Facts, now: datetime) -> State:
     if status is Status.PAUSED and (facts.in_hand or facts.working):
         return State(Status.IN_PROGRESS, Reason.PAUSING, f"It is to pause, {facts.wish}. {_left(facts)}")
     if status is Status.PAUSED:
-        return State(status, Reason.PAUSED, f"It is paused, {facts.wish}. `pipeline resume` goes on with it.")
+        life = (
+            "" if facts.life_ends is None else f" Its life ends at {facts.life_ends:%Y-%m-%d %H:%M} UTC, paused or not."
+        )
+        return State(status, Reason.PAUSED, f"It is paused, {facts.wish}. `pipeline resume` goes on with it.{life}")
     if status is Status.READY:
         return State(status, Reason.WAITS_FOR_WORKER, SENTENCES[Reason.WAITS_FOR_WORKER])
     return _in_progress(facts)

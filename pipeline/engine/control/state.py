@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pipeline.codec.documents.progress import Progress
 from pipeline.domain.lifecycle.table import State, state_of
@@ -12,7 +12,7 @@ from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.progress.fleet import GroupWork, fleet_percent, fleet_time_left
 from pipeline.domain.progress.shown import ShownProgress
-from pipeline.engine.control.early_end import patience
+from pipeline.engine.control.early_end import deadlines_of, patience
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import WorkerSign
 
@@ -32,6 +32,7 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
         silent=[sign.progress.worker for sign in signs if sign.progress.working and sign not in alive],
         silent_seconds=max((now - last).total_seconds(), 0.0),
         patience_seconds=LEASES_WITHOUT_A_SIGN * limits.visibility_seconds,
+        life_ends=movement.created + timedelta(seconds=deadlines_of(movement, limits).life_seconds),
     )
     return state_of(facts, now)
 

@@ -107,6 +107,8 @@ def test_a_pause_shows_what_is_in_hand_until_nothing_is() -> None:
     assert "2 Event Files are in hand" in busy.sentence
     quiet = state_of(Facts(attempts=1, wish=PAUSE), NOW)
     assert (quiet.status, quiet.reason) == (Status.PAUSED, Reason.PAUSED)
+    lives = state_of(Facts(attempts=1, wish=PAUSE, life_ends=NOW), NOW).sentence
+    assert lives == f"{quiet.sentence} Its life ends at {NOW:%Y-%m-%d %H:%M} UTC, paused or not."
     assert "by ann@ops" in quiet.sentence
     assert "because: night" in quiet.sentence
     assert "`pipeline resume`" in quiet.sentence

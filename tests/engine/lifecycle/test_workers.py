@@ -410,6 +410,8 @@ async def test_a_pause_stops_the_clock_of_inactivity_and_not_that_of_life() -> N
     await wish(fleet, Verb.PAUSE)
     async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep", "import"))):
         await anyio.sleep(3 * fleet.limits.idle_timeout_seconds)
+        ends = movement.created + timedelta(seconds=fleet.limits.lifetime_seconds)
+        assert f"Its life ends at {ends:%Y-%m-%d %H:%M} UTC" in (await state(fleet)).sentence
         assert not (await latest(fleet)).settled
         settled = await fleet.settled(movement.number, within_seconds=2 * fleet.limits.idle_timeout_seconds)
     assert (settled.status, settled.because) == (Status.TIMED_OUT, Reason.TOO_OLD)
