@@ -21,20 +21,16 @@ class DeleteGuard:
 
     Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, all of a source that
     has no row at all, and those of a stream of which the source says that it did not give all rows. Not held are
-    deletes of a table that is gone while a new one has its rows: it was renamed. Nor are those of a table a partition of
-    which is a stream now: it was detached, and its rows come with that stream.
+    deletes of a table that is gone while another one has its rows: it was renamed, or attached. Nor are those of a table
+    a partition of which is a stream now: it was detached, and its rows come with that stream.
     """
 
     def __init__(self, movement: Movement, snapshot: Snapshot, schemas: Sequence[StreamSchema], rows: int) -> None:
         self._allowed = movement.allow_deletes
         self._snapshot = snapshot
         self._schemas = schemas
-        self._new = [
-            one
-            for one in schemas
-            if one.stream not in {*movement.states, *movement.unfinished}
-            and selected(one.stream, movement.only, movement.exclude)
-        ]
+        self._selected = [one for one in schemas if selected(one.stream, movement.only, movement.exclude)]
+        self._known = {*movement.states, *movement.unfinished}
         self._rows = rows
         self._empty: bool | None = None
         self.held: dict[StreamName, HeldDeletes] = {}
@@ -61,9 +57,10 @@ class DeleteGuard:
         return any(parts.intersection(one.identities[:1]) for one in self._schemas)
 
     async def _has_moved(self, schema: StreamSchema, rows: int) -> bool:
-        """Whether a new stream with the same columns has at least as many rows."""
-        for one in self._new:
-            if one.column_names == schema.column_names:
+        """Whether another stream has the table now, renamed or as a partition, or a new one its columns; with as many rows."""
+        for one in self._selected:
+            is_new = one.stream not in self._known and one.column_names == schema.column_names
+            if is_new or {*schema.identities[:1]}.intersection(one.identities):
                 with suppress(UnreadableError):
                     if await count_rows(self._snapshot, one) >= rows:
                         return True

@@ -65,6 +65,36 @@ CASES: Cases = {
             "ALTER TEXT SEARCH CONFIGURATION c ALTER MAPPING FOR asciiword WITH simple",
         ),
     ),
+    "a_partition_is_detached_to_which_rows_referred": (
+        (
+            "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+            "CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (0) TO (10)",
+            "CREATE TABLE p2 PARTITION OF t FOR VALUES FROM (10) TO (20)",
+            "CREATE TABLE z (id int PRIMARY KEY, t int, CONSTRAINT to_t FOREIGN KEY (t) REFERENCES t)",
+            "INSERT INTO t VALUES (1), (11)",
+            "INSERT INTO z VALUES (1, 1), (2, 11)",
+        ),
+        ("ALTER TABLE z DROP CONSTRAINT to_t", "ALTER TABLE t DETACH PARTITION p1"),
+    ),
+    "many_rows_are_attached_renamed_and_changed": (
+        (
+            "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+            "CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
+            "CREATE TABLE p2 (id int CONSTRAINT t_id_not_null NOT NULL PRIMARY KEY)",
+            "INSERT INTO p2 SELECT n FROM generate_series(100, 300) AS n",
+            "CREATE TABLE a (id int PRIMARY KEY, x text)",
+            "INSERT INTO a SELECT n, 'x' FROM generate_series(1, 200) AS n",
+        ),
+        (
+            "ALTER TABLE t ATTACH PARTITION p2 FOR VALUES FROM (100) TO (1000)",
+            "ALTER TABLE a RENAME TO b",
+            "ALTER TABLE b RENAME x TO y",
+        ),
+    ),
+    "a_sequence_is_owned_no_more": (
+        (*T, "CREATE SEQUENCE s OWNED BY t.id"),
+        ("ALTER SEQUENCE s OWNED BY NONE",),
+    ),
     "an_unlogged_sequence": ((*T, "CREATE UNLOGGED SEQUENCE s"), ("SELECT nextval('s')",)),
     "views_become_tables": (
         (

@@ -252,8 +252,12 @@ class SchemaObjects:
         return sequence_of(self._connection, qualified(*one.facts["table"]), one.facts["column"])
 
     def _own(self, one: SchemaObject, name: str) -> None:
-        """Let the column own a sequence that the Flow created, once the table is there."""
-        if one.id not in self.ours or not one.facts["owned"] or not one.create:
+        """Let the column own a sequence that the Flow created, once the table is there, or no column if that is so."""
+        if one.id not in self.ours or not one.create:
+            return
+        if not one.facts["owned"]:
+            if one.id in self._present and self._present[one.id].facts["owned"]:
+                run_single(self._connection, f"ALTER SEQUENCE {name} OWNED BY NONE")
             return
         table = qualified(*one.facts["table"])
         if self._connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):

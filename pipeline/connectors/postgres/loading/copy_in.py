@@ -248,7 +248,8 @@ class Staging:
         return staged
 
     def _replacement(self, columns: Sequence[str], stage: str) -> str:
-        gone = f"WITH gone AS ({self._delete_statement(stage)} RETURNING 1)"
+        replaced = f"DELETE FROM {self._target.only} AS t USING {stage} AS s WHERE {self._same_key()}"
+        gone = f"WITH gone AS ({replaced} RETURNING 1)"
         return f"{gone} {self._insert(columns, stage)} WHERE (SELECT count(*) FROM gone) >= 0"
 
     def vacating(self, run: Run, index: tuple[str, str, str]) -> Vacating:
@@ -365,7 +366,7 @@ class Staging:
         target = self._target
         if target.row_key is not None:
             return target.row_key.delete_surplus(target.only, stage)
-        return f"DELETE FROM {target.only} AS t USING {stage} AS s WHERE {self._same_key()}"
+        return f"DELETE FROM {target.only} AS t USING {stage} AS s WHERE {target.same_row('t', 's')}"
 
     def _same_key(self) -> str:
         return self._target.same_key("t", "s")

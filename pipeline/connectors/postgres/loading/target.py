@@ -180,10 +180,26 @@ class Target:
         """Return the condition that two rows have one key."""
         return " AND ".join(f"{row}.{quoted(name)} = {other}.{quoted(name)}" for name in self.key)
 
+    def same_row(self, row: str, delete: str) -> str:
+        """Return the condition that a row is the one that a delete concerns: the texts of their keys are the same, too.
+
+        The row of the key 2.5 may have become that of 2.50, and the delete of 2.5 may come later.
+        """
+        texts = [
+            f'concat({row}.{quoted(name)}) COLLATE "C" = concat({self.staged_value(name, delete)}) COLLATE "C"'
+            for name in self.key
+            if not self.table.columns[name].same_when_equal
+        ]
+        return " AND ".join([self.same_key(row, delete), *texts])
+
     def rows_that_go(self, stage: str) -> str:
         """Return the rows `t` of the table that the deletes `s` of `stage` concern, as the item of a FROM clause."""
         if self.row_key is not None:
             return self.row_key.rows_that_go(self.only, stage)
+        return f"{self.only} AS t JOIN {numbered(stage)} AS s ON {self.same_row('t', 's')}"
+
+    def rows_replaced(self, stage: str) -> str:
+        """Return, likewise, the rows that upserts of `stage` replace. The table has a key."""
         return f"{self.only} AS t JOIN {numbered(stage)} AS s ON {self.same_key('t', 's')}"
 
 

@@ -42,9 +42,20 @@ def parent_of(connection: Connection, table: tuple[str, str]) -> str | None:
 
 
 def detach(connection: Connection, table: TargetTable, keys: Set[ForeignKeyName]) -> None:
-    """Detach a partition, and delete its rows: the Event Files of its new stream have all of them."""
-    parent = parent_of(connection, (table.schema, table.name))
-    run_single(connection, f"ALTER TABLE {parent} DETACH PARTITION {table.sql}")
+    """Detach a partition, and delete its rows: the Event Files of its new stream have all of them.
+
+    Foreign keys of the Flow that refer to them through the partitioned table are dropped; post_load.py creates those again
+    that the source still has.
+    """
+    parent = str(parent_of(connection, (table.schema, table.name)))
+    statement = f"ALTER TABLE {parent} DETACH PARTITION {table.sql}"
+    try:
+        with connection.transaction():
+            run_single(connection, statement)
+    except psycopg.errors.ForeignKeyViolation:
+        (oid,) = connection.execute("SELECT to_regclass(%s)::oid", (parent,)).fetchall()[0]
+        drop_foreign_keys(connection, oid, parent, keys)
+        run_single(connection, statement)
     _empty(connection, table.oid, table.sql, keys)
 
 

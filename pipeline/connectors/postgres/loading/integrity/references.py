@@ -71,7 +71,7 @@ class References:
 
         Where rows refer with NO ACTION they can: it is checked at the end of the statement.
         """
-        going = self._target.rows_that_go(stage)
+        going = self._target.rows_replaced(stage)
         self._lock(going)
         numbers = [number for number, key in enumerate(self._keys) if key.row["on_delete"] != "a"]
         return self._blocked(
