@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
+from pipeline.http.api.reports import log, mappings, notifications
 from pipeline.http.apps import downloads, exporting, importing, sending
 from pipeline.http.document import add_document
 from pipeline.http.guard import Guard
@@ -38,7 +39,8 @@ def create_application(site: Site) -> ASGIApp:
     add_handlers(app, _render)
     app.add_exception_handler(session.LogInError, _ask_to_log_in)
     app.include_router(health.router)
-    for rooms in (flows, movements, events, actions, checks, tokens, exporting, sending, importing, downloads):
+    operators = (flows, movements, events, actions, checks, tokens, log, mappings, notifications)
+    for rooms in (*operators, exporting, sending, importing, downloads):
         app.include_router(rooms.router, prefix=API)
     for pages in (session, routes, acting, checking, details, notifying):
         app.include_router(pages.router)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import anyio
@@ -191,9 +192,13 @@ def _key_of(secret: str) -> bytes | None:
 def _retry_after(answer: aiohttp.ClientResponse) -> float | None:
     """Return how long the service asks to wait; None when it does not."""
     text = answer.headers.get("retry-after", "")
-    if answer.status not in (429, 503) or not text.isdecimal():
+    if answer.status not in (429, 503):
         return None
-    return min(float(text), LONGEST_WAIT_SECONDS)
+    try:
+        seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
+    except ValueError:  # neither seconds nor a date (RFC 9110)
+        return None
+    return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
 
 
 def _refusals(answer: _Answer) -> dict[int, tuple[str, str | None]]:

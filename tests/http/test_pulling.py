@@ -265,6 +265,35 @@ async def test_the_id_map_is_read_by_page_and_by_key(begun: tuple[App, Server, S
     assert (await app.post("/mappings/person/find", {"sources": ["1"] * 1201}))[0] == 422
 
 
+async def test_a_rerun_carries_the_number_of_the_first_attempt(begun: tuple[App, Server, Settings, int]) -> None:
+    app, server, settings, number = begun
+    assert (await app.get())["original_movement"] is None
+    for verb in ("stop", "rerun", "stop", "rerun"):
+        status, found = await server.request("POST", f"/api/v1/flows/crm/actions/{verb}", json={})
+        assert status == 200, found
+        if verb == "stop":
+            assert isinstance(found, dict)
+            await settled(settings, found["movement"])
+    state = await app.get()
+    assert (state["movement"], state["original_movement"]) == (number + 2, number)
+
+
+async def test_an_app_waits_for_the_first_movement(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    async with working(tmp_path, "app.db", "app://cloud") as (server, settings):
+        app, found = App(server, await server.app_token("crm")), list[Any]()
+        assert (await server.get("/api/v1/apps/crm/import?wait=0.1", app._token))[0] == 404
+        async with anyio.create_task_group() as group:
+
+            async def wait() -> None:
+                found.append(await app.get("?wait=20"))
+
+            group.start_soon(wait)
+            await anyio.sleep(0.3)
+            number = await begin(settings)
+        assert [one["movement"] for one in found] == [number]
+
+
 async def test_a_kind_may_have_a_slash_in_its_name(begun: tuple[App, Server, Settings, int]) -> None:
     _, server, _, number = begun
     flow = await server.site.runtime.flows.read_flow(FlowName("crm"))

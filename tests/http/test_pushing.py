@@ -126,9 +126,10 @@ async def unkind(service: Unkind) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_a_service_that_asks_to_wait_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("until", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+async def test_a_service_that_asks_to_wait_is_waited_for(tmp_path: Path, until: str) -> None:
     create_app(tmp_path / "app.db")
-    service = Unkind(lambda what, body, time: (429, {}, {"Retry-After": "0"}) if time < 8 else (200, {}, {}))
+    service = Unkind(lambda what, body, time: (429, {}, {"Retry-After": until}) if time < 8 else (200, {}, {}))
     async with unkind(service) as url:
         assert (await run(tmp_path, url)).status is Status.SUCCESS
     batches = [headers["Idempotency-Key"] for what, headers, _ in service.asked if what == "batch"]

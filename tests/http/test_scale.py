@@ -21,6 +21,7 @@ from pipeline.domain.ids import EventFileId
 from pipeline.domain.object_keys import movement_key, progress_key
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
+from pipeline.http.api.reports import log, mappings, notifications
 from pipeline.http.apps import downloads, exporting, importing, sending
 from pipeline.http.pages import acting, checking, details, notifying, routes, session
 from pipeline.kit.ledger.kept import KeptMark
@@ -51,6 +52,8 @@ OPERATORS = [
     f"/flows/{FLOW}/events?movement={MOVEMENTS}",
     f"/flows/{FLOW}/approvals",
     f"/flows/{FLOW}/approvals/terms/source",
+    *(f"/flows/{FLOW}/{rest}" for rest in ("log.csv", "log.jsonl", "mappings", "mappings/person")),
+    "/notifications",
     "/tokens",
 ]
 HEALTH = ["/healthz", "/readyz", "/metrics"]
@@ -191,9 +194,10 @@ async def count(server: Server, store: CountingStore, kind: str, path: str) -> i
 
 
 def test_every_route_that_reads_is_among_them() -> None:
-    api = (flows, movements, events, actions, checks, tokens, exporting, sending, importing, downloads)
+    api = (flows, movements, events, actions, checks, tokens, log, mappings, notifications)
+    of_apps = (exporting, sending, importing, downloads)
     pages = (session, routes, acting, checking, details, notifying)
-    assert _missing([one.router for one in (*api, health)], [*OPERATORS, *APPS, *HEALTH]) - TO_UPLOAD == {
+    assert _missing([one.router for one in (*api, *of_apps, health)], [*OPERATORS, *APPS, *HEALTH]) - TO_UPLOAD == {
         *OF_ONE_OBJECT,
         *ENDLESS,
     }

@@ -13,6 +13,8 @@ from pipeline.domain.ids import FlowName
 from pipeline.ports.object_store import list_pages
 from pipeline.settings import Settings, load_settings
 
+LOG_COLUMNS = ("time", "flow", "movement", "file", "line", "text")
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -40,6 +42,12 @@ async def read_log(
                 told += [Told(part, line) for line in lines]
         for one in _in_order(told):
             yield one
+
+
+def log_values(flow: str, one: Told) -> tuple[object, ...]:
+    """Return the values of a line for `LOG_COLUMNS`."""
+    time = one.line.time.isoformat().replace("+00:00", "Z")
+    return time, flow, one.movement, one.line.file, one.line.line, one.line.text
 
 
 def _in_order(told: list[Told]) -> list[Told]:

@@ -68,10 +68,14 @@ class StreamState(BaseModel):
 
 
 class ExportState(BaseModel):
-    """How far the export is: an app that was interrupted goes on with the files that are missing."""
+    """How far the export is: an app that was interrupted goes on with the files that are missing.
+
+    `original_movement` is the first attempt, of which this Movement is a re-run.
+    """
 
     flow: str
     movement: int
+    original_movement: int | None
     status: str
     settled: bool
     exported: bool
@@ -185,6 +189,7 @@ async def _state(export: AppExport) -> ExportState:
     return ExportState(
         flow=movement.flow,
         movement=movement.number,
+        original_movement=movement.original or None,
         status=movement.status.value,
         settled=movement.settled,
         exported=movement.exported,

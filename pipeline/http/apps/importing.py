@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pipeline.assembly.commands.observation.id_map import open_id_map
 from pipeline.assembly.commands.status import counts_at_end
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, known_name, parse_binary_id
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, parse_binary_id
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.planning.compaction import applicable_part
 from pipeline.domain.planning.group_counts import counts_under_way
@@ -23,17 +23,18 @@ from pipeline.http.access import require_app
 from pipeline.http.api.file_pages import ListedFiles
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import After, FlowPath, Limit
+from pipeline.http.api.reports.mappings import Mapping, kind_of, page_of_kind
 from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity, Side
-from pipeline.kit.ledger.id_map import StoredIds
-from pipeline.kit.ledger.kept import IdEntry
 from pipeline.remote.app_import import AppImport, FileStatus, RefusedRecord, ReportedStatus
 
 LONGEST_WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.2
 LARGEST_BATCH = 1200
+MOST_REFUSED = 200_000
+"""Of one Event File, which has hardly more records. All of a report are limited by its bytes."""
 
 router = APIRouter(prefix="/apps/{flow}/import", tags=["apps"])
 App = Annotated[Identity, Depends(require_app(Side.DESTINATION))]
@@ -52,10 +53,14 @@ class GroupState(BaseModel):
 
 
 class ImportState(BaseModel):
-    """What there is to import. `version` changes with every group that is complete, and with the status."""
+    """What there is to import. `version` changes with every group that is complete, and with the status.
+
+    `original_movement` is the first attempt, of which this Movement is a re-run.
+    """
 
     flow: str
     movement: int
+    original_movement: int | None
     status: str
     settled: bool
     exported: bool
@@ -110,7 +115,7 @@ class Report(_Strict):
     status: Literal["imported", "failed"]
     final: StrictBool = False
     reason: str = Field(default="", max_length=2000)
-    refused: list[Refusal] = Field(default_factory=list, max_length=10_000)
+    refused: list[Refusal] = Field(default_factory=list, max_length=MOST_REFUSED)
 
 
 class Reports(_Strict):
@@ -140,15 +145,6 @@ class Settlement(_Strict):
     reason: str = Field(default="", max_length=2000)
 
 
-class Mapping(BaseModel):
-    """An entry of the id map."""
-
-    source: str
-    target: str | None
-    how: str
-    movement: int
-
-
 class MappingKeys(_Strict):
     """Ids of the source."""
 
@@ -166,7 +162,7 @@ async def read_import(
     """Return what there is to import; with `wait`, as soon as there is something that the app has not seen."""
     site = site_of(request)
     until = anyio.current_time() + wait
-    while _version((await _open(site, flow)).movement) == seen and anyio.current_time() < until:
+    while await _latest_version(site, flow) == seen and anyio.current_time() < until:
         with anyio.move_on_after(POLL_SECONDS):
             await site.stopping.wait()
         if site.stopping.is_set():
@@ -255,17 +251,16 @@ async def list_mappings(
 ) -> Page[Mapping]:
     """List the id map of one kind: ids at the source, and at the destination."""
     async with open_id_map(site_of(request).runtime, flow) as ids:
-        found = ids.page(_kind(ids, kind), after=after or "", limit=limit)
-    return Page(items=[_mapping(*one) for one in found], next=found[-1][0] if len(found) == limit else None)
+        return page_of_kind(ids, kind_of(ids, kind), after, limit)
 
 
 @router.post("/mappings/{kind:path}/find")
 async def find_mappings(request: Request, _: App, flow: FlowPath, kind: str, keys: MappingKeys) -> Page[Mapping]:
     """Return the entries of these ids of the source. Those that have none are left out."""
     async with open_id_map(site_of(request).runtime, flow) as ids:
-        kind = _kind(ids, kind)
+        kind = kind_of(ids, kind)
         found = [(source, ids.entry(kind, source)) for source in dict.fromkeys(keys.sources)]
-    return Page(items=[_mapping(source, entry) for source, entry in found if entry is not None])
+    return Page(items=[Mapping.of(source, entry) for source, entry in found if entry is not None])
 
 
 async def _open(site: Site, flow: FlowName, number: int | None = None) -> AppImport:
@@ -286,6 +281,7 @@ async def _state(site: Site, flow: FlowName, number: int | None = None) -> Impor
     return ImportState(
         flow=flow,
         movement=movement.number,
+        original_movement=movement.original or None,
         status=movement.status.value,
         settled=movement.settled,
         exported=movement.exported,
@@ -295,18 +291,16 @@ async def _state(site: Site, flow: FlowName, number: int | None = None) -> Impor
     )
 
 
+async def _latest_version(site: Site, flow: FlowName) -> str:
+    """Return the version of the latest Movement; empty while there is none."""
+    found = await site.runtime.flows.read_flow(flow)
+    return _version(await site.runtime.flows.read_movement(flow, found.movements)) if found.movements else ""
+
+
 def _version(movement: Movement) -> str:
     """Return what changes with every group that is complete, and with the status. Only the Movement is read for it."""
     lists = hashlib.sha256("\n".join(sorted(movement.file_lists.values())).encode()).hexdigest()[:12]
     return f"{movement.number}.{movement.status.value}.{lists}.{movement.exported}"
-
-
-def _kind(ids: StoredIds, name: str) -> str:
-    return known_name(name, ids.kinds()) if "%" in name else name
-
-
-def _mapping(source: str, entry: IdEntry) -> Mapping:
-    return Mapping(source=source, target=entry.target, how=entry.how, movement=entry.movement)
 
 
 def _status(one: Report) -> FileStatus:

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.assembly.commands.people_log import Told, read_log
+from pipeline.assembly.commands.people_log import LOG_COLUMNS, Told, log_values, read_log
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import count, moment, printable
 from pipeline.domain.errors import ConfigurationError
 from pipeline.settings import Settings
-
-COLUMNS = ("time", "flow", "movement", "file", "line", "text")
 
 
 @click.command()
@@ -40,7 +38,7 @@ async def _show(flow: str, told: AsyncGenerator[Told, None], csv_file: Path | No
         if csv_file is None:
             async for one in lines:
                 if as_json:
-                    print_object(dict(zip(COLUMNS, _values(flow, one), strict=True)))
+                    print_object(dict(zip(LOG_COLUMNS, log_values(flow, one), strict=True)))
                 else:
                     where = f"{one.line.file}, line {one.line.line}"
                     click.echo(printable(f"{moment(one.line.time)}  {where}  {one.line.text}"))
@@ -57,17 +55,12 @@ async def _write_csv(flow: str, lines: AsyncIterator[Told], path: Path) -> int:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(COLUMNS)
+            writer.writerow(LOG_COLUMNS)
             async for one in lines:
-                writer.writerow(_values(flow, one))
+                writer.writerow(log_values(flow, one))
                 written += 1
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be written: {error.strerror}. Name another file with --csv."
         ) from error
     return written
-
-
-def _values(flow: str, one: Told) -> tuple[object, ...]:
-    time = one.line.time.isoformat().replace("+00:00", "Z")
-    return time, flow, one.movement, one.line.file, one.line.line, one.line.text
