@@ -64,6 +64,20 @@ def test_a_name_may_be_given_to_another_kind_of_object(pipeline: CommandLine, st
         assert pipeline("verify", "f").code == 0
 
 
+def test_the_shadow_tables_of_a_virtual_table_go_with_it(pipeline: CommandLine) -> None:
+    here, there = pipeline.directory / "app.db", pipeline.directory / "copy.db"
+    run(here, "CREATE TABLE u (id INTEGER PRIMARY KEY); INSERT INTO u VALUES (1)")
+    run(here, "CREATE VIRTUAL TABLE t USING fts5 (a); INSERT INTO t VALUES ('x'); CREATE TABLE t_own (a)")
+    assert pipeline("move", here, there, "--flow", "f").code == 0
+    run(here, "ALTER TABLE t RENAME TO s; INSERT INTO s VALUES ('y')")
+    assert pipeline("move", here, there, "--flow", "f").code == 0
+    assert query(there, "SELECT name FROM sqlite_schema WHERE name GLOB 't*'") == [("t_own",)]
+    names = "SELECT name FROM sqlite_schema WHERE name GLOB 's_*' AND type = 'table'"
+    assert query(there, names) == query(here, names)
+    run(there, "CREATE VIRTUAL TABLE t USING fts5 (b)")  # the app finds nothing in its way
+    assert query(there, "SELECT a FROM s WHERE s MATCH 'y'") == [("y",)]
+
+
 def test_an_object_of_the_app_that_has_the_name_stays_and_is_named(pipeline: CommandLine) -> None:
     here, there = pipeline.directory / "app.db", pipeline.directory / "copy.db"
     run(here, "CREATE VIRTUAL TABLE t USING fts5 (a); CREATE VIEW u AS SELECT 1")

@@ -45,8 +45,11 @@ class SchemaObjects:
         names = {one.id for one in wanted}
         for one in sorted(self.ours.values(), key=lambda one: -one.rank):
             if one.id not in names:
+                shadows = self._shadow_tables(one)
                 if one.id in present:
                     self._drop(one)
+                for table in shadows:  # in its way when the app creates the virtual table again
+                    self._frees(table)
                 del self.ours[one.id]
         return [self._ensured(one, present.get(one.id)) for one in wanted]
 
@@ -56,6 +59,13 @@ class SchemaObjects:
             if one.kind in _NAMED_LIKE_TABLES and folded(one.name) == folded(name):
                 self._drop(one)
                 del self.ours[one.id]
+
+    def _shadow_tables(self, one: SchemaObject) -> list[str]:
+        if one.kind != "virtual table":
+            return []
+        rows = self._connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'")
+        names = [str(name) for (name,) in rows.fetchall()]
+        return [name for name in names if folded(name).startswith(folded(f"{one.name}_"))]
 
     def _ensured(self, one: SchemaObject, present: SchemaObject | None) -> InventoryItem:
         reason = one.reason
