@@ -127,6 +127,15 @@ def test_a_value_that_a_column_would_keep_as_another_number_is_rejected(pipeline
     assert pipeline("verify", "f").code == 0
 
 
+def test_a_column_that_the_destination_computes_is_named_if_it_has_values_at_the_source(pipeline: CommandLine) -> None:
+    here, there = pipeline.directory / "app.db", pipeline.directory / "copy.db"
+    run(here, "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b); INSERT INTO t VALUES (1, 2, 9)")
+    run(there, "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b AS (a + 1), own AS (a + 2) STORED)")
+    moved = pipeline("move", here, there, "--flow", "f")
+    assert (moved.code, "1 generated column (t.b): the destination computes this column" in moved.out) == (1, True)
+    assert pipeline("move", here, there, "--flow", "f", "--accept-missing", "generated column").code == 0
+
+
 def test_a_column_that_only_the_app_can_fill_is_named(pipeline: CommandLine) -> None:
     here, there = pipeline.directory / "app.db", pipeline.directory / "copy.db"
     run(here, "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")

@@ -141,7 +141,7 @@ def table_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) ->
             *_table_items(schema, here),
             *_index_items(schema, here, names, present),
             *_column_items(connection, schema),
-            *_default_items(connection, schema),
+            *_own_column_items(connection, schema),
         )
     ]
 
@@ -157,12 +157,22 @@ def _column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator
     yield from missing_constraints(schema.stream, unsupported_here(connection, schema))
 
 
-def _default_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator[InventoryItem]:
-    """Give the columns of the destination alone that are NULL in new rows: only the app can compute their defaults."""
-    query = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value LIKE '%(%'"
+def _own_column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator[InventoryItem]:
+    """Give the columns whose values the destination alone decides on.
+
+    It computes some that have values at the source; new rows have NULL in others, whose defaults only the app can compute.
+    """
+    query = "SELECT name, dflt_value, hidden FROM pragma_table_xinfo(?) WHERE dflt_value LIKE '%(%' OR hidden > 1"
     known = {folded(name) for name in schema.column_names}
-    for name, default in connection.execute(query, (schema.stream,)).fetchall():
+    for name, default, hidden in connection.execute(query, (schema.stream,)).fetchall():
         if folded(str(name)) in known:
+            if hidden:
+                reason = (
+                    "the destination computes this column, so values of the source are not moved; make it a plain one"
+                )
+                yield InventoryItem("generated column", f"{schema.stream}.{name}", Fate.NOT_MOVED, reason)
+            continue
+        if hidden:
             continue
         try:
             with closing(apsw.Connection(":memory:")) as scratch:
