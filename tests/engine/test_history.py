@@ -81,6 +81,18 @@ async def test_a_long_history_takes_few_requests(movements: int, files: int) -> 
 
 
 @on_trio
+async def test_movements_that_end_early_have_blocks_too() -> None:
+    world = await moved(1)
+    for _ in range(40):
+        started = await start_movement(world.flows, await world.flows.read_flow(FLOW))
+        await end_movement(world.flows, started, Status.TIMED_OUT, Reason.TOO_OLD)
+    counted = long_flow.CountingStore(world.store)
+    found = await read_history(runtime(counted), FLOW)
+    assert {event.movement for event in found.events} == set(range(1, 42))
+    assert counted.requests.total() <= 12
+
+
+@on_trio
 async def test_what_no_block_covers_is_read_from_the_events() -> None:
     world = await moved(13)
     keys = [info.key async for page in list_pages(world.store, object_keys.history_prefix(FLOW)) for info in page]

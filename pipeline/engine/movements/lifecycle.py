@@ -171,7 +171,9 @@ async def end_movement(
             return now
         return replace(now.to(outcome, moment, because), totals=totals or now.totals)
 
-    return await flows.update(movement.flow, movement.number, end)
+    ended = await flows.update(movement.flow, movement.number, end)
+    await flows.store_history(ended)
+    return ended
 
 
 def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Movement:

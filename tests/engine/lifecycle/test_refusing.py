@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from pipeline.domain.errors import RefusedError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
@@ -17,6 +18,7 @@ from pipeline.domain.outbox.event import EventType
 from pipeline.domain.planning.refusals import STREAMS
 from pipeline.engine.outbox.history import History
 from pipeline.ports.destination import FileToLoad, LoadOutcome
+from pipeline.testing.simulated.calls import CrashError, Faults
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess
 from tests.engine.lifecycle.slow import state, wish
 from tests.engine.mover_world import FLOW, SMALL, World
@@ -149,3 +151,18 @@ async def test_resumed_before_its_end_it_goes_on() -> None:
     assert "the disk is full" in refuses[0].reasons[0]
     resumed = next(event for event in told if event.type is EventType.MOVEMENT_RESUMED)
     assert (resumed.subject, resumed.time > refuses[0].time) == (refuses[0].subject, True)
+
+
+@on_trio
+async def test_a_process_that_dies_between_fence_and_end_loses_nothing() -> None:
+    FullSession.takes = 2
+    world = World(tables(), destination=destination(), limits=replace(SMALL, importers=1))
+    with pytest.raises(CrashError), unwrap_exception_group():
+        await world.move(Faults(crash_on="after destination.fence"))
+    FullSession.is_full = False
+    carried_on = await world.move()
+    assert (carried_on.number, carried_on.status) == (1, Status.INCOMPLETE)
+    assert any("has ended, and imports nothing any more" in problem for problem in carried_on.problems)
+    assert (await world.move()).status is Status.SUCCESS
+    assert world.destination.tables == world.tables
+    assert set(world.destination.loads.values()) == {1}
