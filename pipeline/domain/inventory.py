@@ -38,8 +38,8 @@ NOTICE_KINDS = frozenset(
 
 GAP_KINDS = frozenset(
     {
-        "access control list", "access method", "aggregate", "capability", "cast", "collation", "constraint", "conversion",
-        "default", "device",
+        "access control list", "access method", "aggregate", "capability", "cast", "collation", "column", "constraint",
+        "conversion",        "default", "device",
         "domain", "event trigger", "extension", "fifo", "file", "foreign table", "former table", "function",
         "generated column",
         "index", "language", "large object", "materialized view", "operator", "operator class", "policy", "procedure",

@@ -95,6 +95,33 @@ CASES: Cases = {
         (*T, "CREATE SEQUENCE s OWNED BY t.id"),
         ("ALTER SEQUENCE s OWNED BY NONE",),
     ),
+    "keys_and_references_get_another_type": (
+        (
+            "CREATE TABLE t (id int PRIMARY KEY)",
+            "CREATE TABLE c (id int PRIMARY KEY, t int NOT NULL, CONSTRAINT to_t FOREIGN KEY (t) REFERENCES t)",
+            "INSERT INTO t VALUES (1), (20)",
+            "INSERT INTO c VALUES (1, 1), (2, 20)",
+        ),
+        (
+            "ALTER TABLE c DROP CONSTRAINT to_t",
+            "ALTER TABLE t ALTER id TYPE text",
+            "ALTER TABLE c ALTER t TYPE text",
+            "ALTER TABLE c ADD CONSTRAINT to_t FOREIGN KEY (t) REFERENCES t",
+            "INSERT INTO t VALUES ('x')",
+        ),
+    ),
+    "a_column_is_dropped_and_another_one_has_its_name": (
+        ("CREATE TABLE t (id int PRIMARY KEY, a text NOT NULL)", "INSERT INTO t VALUES (1, 'x'), (2, '5')"),
+        (
+            "ALTER TABLE t DROP a",
+            "ALTER TABLE t ADD a int NOT NULL CONSTRAINT small CHECK (a < 9) DEFAULT 3",
+            "UPDATE t SET a = 5 WHERE id = 2",
+        ),
+    ),
+    "values_are_converted_by_an_expression": (
+        ("CREATE TABLE t (id int PRIMARY KEY, a text, b text)", "INSERT INTO t VALUES (1, 'one', '7'), (2, '33', 'x')"),
+        ("ALTER TABLE t ALTER a TYPE int USING length(a), ALTER b TYPE date USING '2026-01-01'",),
+    ),
     "an_unlogged_sequence": ((*T, "CREATE UNLOGGED SEQUENCE s"), ("SELECT nextval('s')",)),
     "views_become_tables": (
         (
@@ -267,6 +294,15 @@ async def test_kinds_that_are_never_moved_are_named(make: Callable[[], Place]) -
         ("foreign data wrapper", "files"): False,
         ("foreign server", "elsewhere"): False,
     }
+
+
+async def test_a_column_that_the_destination_computes_is_named(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    source.run("CREATE TABLE t (id int PRIMARY KEY, a int, b int)", "INSERT INTO t VALUES (1, 2, 4), (2, 3, 7)")
+    copy.run("CREATE TABLE t (id int PRIMARY KEY, a int, b int GENERATED ALWAYS AS (a * 2) STORED)")
+    movement = await Movements(PostgresSource(source.uri), PostgresDestination(copy.uri)).move()
+    assert movement.status is Status.INCOMPLETE
+    assert [(item.kind, item.name) for item in movement.inventory.gaps(())] == [("column", "t.b")]
 
 
 async def test_an_index_whose_function_fails_is_named_alone(make: Callable[[], Place]) -> None:

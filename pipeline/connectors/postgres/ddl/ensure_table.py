@@ -149,7 +149,7 @@ def _follow(
     _end_inheritance(connection, former, native)
     table = existing_table(connection, schema)
     is_same = bool(schema.identities) and before.identities[:1] == schema.identities[:1]
-    objects = ledger.created_objects()
+    objects, keys = ledger.created_objects(), partial(_foreign_keys, ledger)
     columns = ColumnEvolution(
         connection,
         table,
@@ -159,9 +159,9 @@ def _follow(
         is_same=is_same,
         is_widened="sqlite" in schema.native,
         objects=objects,
+        keys=keys,
     )
     columns.rename_and_drop()
-    keys = partial(_foreign_keys, ledger)
     drop_former_constraints(connection, former, native, keys)
     if "postgresql" not in schema.native:
         constraints_out.drop_former_constraints(connection, before, schema, partial(_tables, ledger))

@@ -23,7 +23,7 @@ from pipeline.connectors.postgres.loading.claims import (
     turn_of,
 )
 from pipeline.connectors.postgres.loading.file_load import FileLoad
-from pipeline.connectors.postgres.loading.finishing import finish, kept_tables, replace_tables
+from pipeline.connectors.postgres.loading.finishing import finish, kept_tables, replace_tables, unfilled_columns
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.integrity.circles import Circles
 from pipeline.connectors.postgres.loading.integrity.references import References
@@ -297,6 +297,7 @@ class PostgresDestinationSession:
             names = LocalNames(connection, lambda: {schema.stream for schema in schemas})
             items += [item for schema in schemas for item in names.missing_definitions(schema)]
             items += widened_columns(connection, names, [it for it in schemas if it.stream in created])
+            items += unfilled_columns(connection, names, schemas)
             own = wanted.get(TECHNOLOGY, [])
             if own or objects.created():
                 replace_tables(connection, ledger, schemas, own)

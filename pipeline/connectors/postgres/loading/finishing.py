@@ -24,11 +24,18 @@ from pipeline.connectors.postgres.ddl.target_table import table_oids
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.integrity.side_effects import read_side_effects
 from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
+
+_FILLED_COLUMNS = """
+SELECT t.name, array_agg(a.attname::text) FROM unnest(%s::text[]) AS t(name)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+GROUP BY 1
+"""
 
 
 def finish(
@@ -84,6 +91,20 @@ def replace_tables(
     """Drop tables whose names the source has for views, sequences or types now, as far as they are the Flow's, and empty."""
     names = [one.name for one in wanted if one.kind in RELATIONS]
     ledger.forget_streams(sorted(drop_replaced_tables(connection, ledger, schemas, names)))
+
+
+def unfilled_columns(connection: Connection, names: LocalNames, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:
+    """Return the columns of streams that tables of the destination lack, or compute themselves: their values are not moved."""
+    local = {schema.stream: names.localized(schema) for schema in schemas}
+    tables = {stream: qualified(*name_of(postgres_native(schema))) for stream, schema in local.items()}
+    present: dict[str, list[str]] = dict(connection.execute(_FILLED_COLUMNS, (list(tables.values()),)).fetchall())
+    found = []
+    for stream, schema in local.items():
+        row_key = postgres_native(schema).get("row_key") or {}
+        filled = {*present.get(tables[stream], schema.column_names), *schema.primary_keys, *row_key.values()}
+        found += [f"{stream}.{name}" for name in schema.column_names if name not in filled]
+    reason = "the destination's table does not have it, or computes it itself"
+    return [InventoryItem("column", name, Fate.NOT_MOVED, reason) for name in found]
 
 
 def kept_tables(connection: Connection, ledger: ImportLedger, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:

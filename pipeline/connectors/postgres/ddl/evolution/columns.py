@@ -6,18 +6,20 @@ text is right where no cast from type to type exists. A column that several tabl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.across.widening import HELD
 from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
+from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
 from pipeline.connectors.postgres.ddl.evolution.dependents import DEPENDS, without_dependents
+from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
-from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sql.identifiers import literal, quoted
 from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.errors import ConfigurationError
 
@@ -38,6 +40,7 @@ SELECT format('%%I.%%I', n.nspname, c.relname)
 FROM parents AS p JOIN pg_class AS c ON c.oid = p.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = p.oid AND a.attname = %(column)s AND a.attinhcount = 0
 """
+_OLDEST_WITH_INPUT_IS_VALID = 160000
 _OLDEST_WITH_SET_EXPRESSION = 170000
 _KINDS = {"s": "STORED", "v": "VIRTUAL"}
 
@@ -46,7 +49,7 @@ class ColumnEvolution:
     """Changes columns from the description `before` to `now`. `is_same`: both are of one table, which keeps its numbers.
 
     `is_widened`: a column is widened when values come that it cannot hold. `objects` are the schema objects that the Flow
-    has created. Each method works in the connection's transaction.
+    has created, `keys()` its foreign keys. Each method works in the connection's transaction.
     ConfigurationError when something else depends on a column.
     """
 
@@ -61,7 +64,9 @@ class ColumnEvolution:
         is_same: bool,
         is_widened: bool,
         objects: Collection[ObjectId],
+        keys: Callable[[], Set[ForeignKeyName]],
     ) -> None:
+        self._keys = keys
         self._connection = connection
         self._table = table
         self._stream = stream
@@ -204,20 +209,54 @@ class ColumnEvolution:
             self._run([f"{self._alter_column(column['name'])} DROP IDENTITY"], f"Column {column['name']}")
         try:
             try:
-                self._run_all(list(self._type_statements(column, f"{name}::{column['type']}")))
-            except _NO_CAST:
-                self._run_all(list(self._type_statements(column, f"{name}::text::{column['type']}")))
+                self._cast(column, present)
+            except psycopg.errors.DatatypeMismatch:
+                if not self._drop_foreign_keys(column["name"]):
+                    raise
+                self._cast(column, present)
         except psycopg.errors.InsufficientPrivilege:
             raise
         except _IMPOSSIBLE as error:
-            if isinstance(error, psycopg.DataError) and self._is_widened and present.type in HELD:
-                return  # its values stay; new ones that it cannot hold widen it
             raise ConfigurationError(
                 f"Column {column['name']} of stream {self._stream} has become {column['type']} at the source, but the column "
                 f"of the destination's table {table} cannot be changed from {present.type} (PostgreSQL: {server_message(error)}). "
                 f"Drop what depends on it, change it with ALTER TABLE {table} ALTER COLUMN {name} TYPE {column['type']} "
                 "USING …, and move again"
             ) from error
+
+    def _cast(self, column: Native, present: TargetColumn) -> None:
+        """Change the type. A value that cannot be cast becomes NULL: the source has another one, which is sent."""
+        name, type_ = quoted(column["name"]), column["type"]
+        try:
+            try:
+                self._run_all(list(self._type_statements(column, f"{name}::{type_}")))
+            except _NO_CAST:
+                self._run_all(list(self._type_statements(column, f"{name}::text::{type_}")))
+        except psycopg.DataError:
+            if self._is_widened and present.type in HELD:
+                return  # its values stay; new ones that it cannot hold widen it
+            if self._connection.info.server_version < _OLDEST_WITH_INPUT_IS_VALID:
+                raise
+            valid = f"CASE WHEN pg_input_is_valid({name}::text, {literal(type_)}) THEN {name}::text::{type_} END"
+            nullable = f"{self._alter_column(column['name'])} DROP NOT NULL"
+            self._run_all([nullable, *self._type_statements(column, valid)])
+
+    def _drop_foreign_keys(self, column: str) -> bool:
+        """Drop the Flow's foreign keys from and to a column: the column at their other end changes, too. Return whether any is.
+
+        The end of the load creates them again.
+        """
+        found = [
+            key
+            for key in read_foreign_keys(self._connection, [self._table.oid])
+            if (key.child_name == self._table.sql and column in key.row["columns"])
+            or (key.parent_name == self._table.sql and column in key.row["parent_columns"])
+        ]
+        ours = self._keys() if found else set()
+        found = [key for key in found if (*key.owner, key.name) in ours]
+        for key in found:
+            run_single(self._connection, f"ALTER TABLE {key.child_name} DROP CONSTRAINT {quoted(key.name)}")
+        return bool(found)
 
     def _type_statements(self, column: Native, value: str) -> Iterator[str]:
         """Give what changes the type. The default is dropped first: it may have no cast to the new type."""
