@@ -62,7 +62,7 @@ class Databases:
     def move(self, reporter: Reporter | None = None, rows: int = 4) -> Movement:
         """Move once; a few rows make an Event File."""
         source, destination = str(self.directory / "app.db"), str(self.directory / "copy.db")
-        settings = Settings(home=self.directory / "home", event_file_rows=rows)
+        settings = Settings(home=self.directory / "home", event_file_rows=rows, import_in_subprocess=False)
         return anyio.run(lambda: move(source, destination, settings=settings, reporter=reporter or SilentReporter()))
 
     def die_at_move(self, files: int) -> None:

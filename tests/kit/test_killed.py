@@ -19,7 +19,7 @@ from tests.kit.killing import Killer
 from tests.kit.plugins import write_plugin
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-KILLS = int(os.environ.get("KILL_TEST_KILLS", "30"))
+KILLS = int(os.environ.get("KILL_TEST_KILLS", "20"))
 SMALL = {"PIPELINE_EVENT_FILE_ROWS": "150", "PIPELINE_QUEUE_VISIBILITY_SECONDS": "1", "PIPELINE_SWEEP_SECONDS": "0.2"}
 OBJECTS = """\
 import anyio, sqlite3

@@ -82,7 +82,7 @@ def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(name: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
 def test_nothing_is_found_in_what_is_sound(name: str) -> None:
-    result = torture(Request((f"tests.testing.sound:{name}",)), range(1000 if name in ("created", "paged") else 150))
+    result = torture(Request((f"tests.testing.sound:{name}",)), range(300 if name in ("created", "paged") else 150))
     assert result.shortest is None, told(Request((name,)), result.shortest)
     assert (result.outcome.duplicates > 0) == (name == "repeated")  # second objects are reported where they are allowed
 
