@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ _BETWEEN = (PACKAGE, contextlib.__file__)
 
 def line_of(function: Callable[..., Any]) -> str:
     """Return the file and the line where a function begins."""
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     return calling_line() if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from pipeline.domain.errors import ConfigurationError, PipelineError, TransientError, UnreadableError
 from pipeline.domain.exception_groups import most_urgent
 from pipeline.domain.flows.findings import CheckFinding, Severity
 from pipeline.kit.authors_line import line_of, raising_line
-from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.configuration.secret import text_of, without_secrets
 from pipeline.kit.declared import Check, Connection, Function
 from pipeline.kit.errors import Again, Stop
 from pipeline.kit.values import Finding, Level
@@ -29,8 +30,11 @@ LONGEST_WAIT_SECONDS = 3600.0
 T = TypeVar("T")
 
 
-FAILURES = (Exception, SystemExit)
-"""What an author's function raises when it fails. `sys.exit` in it ends the function, not the pipeline."""
+FAILURES = (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup)
+"""What an author's function raises when it fails. `sys.exit` in it ends the function, not the pipeline.
+
+A KeyboardInterrupt is its own, since the pipeline waits for signals itself. An event loop would stop at once, with all else.
+"""
 
 
 class TaskCancelledError(Exception):
@@ -61,6 +65,16 @@ def cancellations_as_errors() -> Iterator[None]:
         raise TaskCancelledError("it was cancelled, or a task that it waited for").with_traceback(
             error.__traceback__
         ) from error
+
+
+async def raise_own_cancellation() -> None:
+    """Raise here what a function that has returned has asked for its own task, and not somewhere in the pipeline."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # another event loop runs
+        return
+    if task is not None and task.cancelling():
+        await checkpoint()
 
 
 @dataclass(slots=True)
@@ -112,7 +126,9 @@ async def call(
     while True:
         try:
             with cancellations_as_errors():
-                return await function(*arguments)
+                found = await function(*arguments)
+                await raise_own_cancellation()
+                return found
         except FAILURES as error:  # raised again, unless it may pass
             await attempts.wait_after(error)
 
@@ -239,7 +255,7 @@ _UNANSWERED = {"ConnectionError", "TimeoutError", "gaierror", "ClientConnectionE
 
 def shown(error: BaseException, function: Function) -> str:
     """Return an author's exception for people: its type, its text without secrets, and the author's line."""
-    text = without_secrets(str(error))[:300]
+    text = text_of(error)
     return f"{type(error).__name__}{f': {text}' if text else ''} ({raising_line(error, line_of(function))})"
 
 

@@ -13,7 +13,7 @@ from pipeline.kit.authors_line import calling_line, line_of, misuse
 from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
 from pipeline.kit.plugin import CheckDeclaration, Plugin
 from pipeline.kit.row_types import RowType, row_type
-from pipeline.kit.signatures import check_coroutine, check_generator
+from pipeline.kit.signatures import check_coroutine, check_generator, check_name
 from pipeline.kit.values import Changes, Page
 
 C = TypeVar("C")
@@ -29,6 +29,8 @@ class Exporter(Plugin):
     def __init__(self, name: str, *, contract: str | None = None, api: int = 1) -> None:
         """ConfigurationError when this kit does not know `api`, the version that the author wrote for."""
         super().__init__(name, api)
+        if contract is not None:
+            check_name(contract, "the contract", self.line)
         self.contract = contract
         self.streams: dict[StreamName, DeclaredStream] = {}
         self.feeds: dict[StreamName, Feed] = {}
@@ -99,6 +101,7 @@ class Exporter(Plugin):
             _check_alike(
                 snapshot, type_, names, f"the changes of {stream!r} have", f"its snapshot ({snapshot.line})", line
             )
+        _check_lag(lag, line)
         every = None if reconcile is None else _duration(reconcile, line)
         return ChangesDeclaration(self, stream, group, type_, names, _scopes(scopes, line), lag=lag, reconcile=every)
 
@@ -134,8 +137,6 @@ class Exporter(Plugin):
             _check_alike(before, stream.row, stream.key, snapshot, feed, stream.line)
         elif before is not None:
             raise misuse(stream.line, f"stream {stream.name!r} is declared twice", "Give one of them another name")
-        if not stream.name or not stream.label:
-            raise misuse(stream.line, "a stream or group has an empty name", "Give it a name")
         if stream.name.startswith("@"):
             raise misuse(
                 stream.line, f"the stream {stream.name!r} begins with @, as the pipeline's own do", "Rename it"
@@ -176,6 +177,8 @@ class _StreamDeclaration(Generic[R]):
         self._lag, self._reconcile = lag, reconcile
         self._exporter, self._row, self._key, self._scopes = exporter, row, key, scopes
         self._stream, self._label = StreamName(stream), Label(stream if group is None else group)
+        check_name(stream, "a stream", calling_line())
+        check_name(self._label, "a group", calling_line())
         self._ordered, self._shifting = ordered, shifting
 
     def _declare(self, reading: Reading, function: Function) -> None:
@@ -282,17 +285,30 @@ _KEY_TYPES = frozenset(
 )
 
 
+MOST_LAG_SECONDS = 10 * 366 * 86_400
+
+
+def _check_lag(lag: object, line: str) -> None:
+    if isinstance(lag, bool) or not isinstance(lag, int | float) or not 0 <= lag <= MOST_LAG_SECONDS:
+        raise misuse(line, f"lag={lag!r} is not possible", "Write a number of seconds, from 0 to ten years")
+
+
 def _scopes(scopes: Sequence[str], line: str) -> tuple[str, ...]:
     if isinstance(scopes, str):
         raise misuse(line, f"scopes={scopes!r} is a text", f"Give several: scopes=({scopes!r},)")
+    for scope in scopes:
+        check_name(scope, "a scope", line)
     return tuple(scopes)
 
 
 def _keyed(row: RowType, key: KeyNames, line: str) -> tuple[RowType, tuple[str, ...]]:
     """Return a row type with this key, and the names of the key's fields."""
-    names = (key,) if isinstance(key, str) else tuple(key)
+    given: object = key  # an author may give anything
+    names = tuple(given) if isinstance(given, tuple | list) else (key,)
     if not names:
         raise misuse(line, "the key is empty", "Name the field that identifies a row")
+    if len(set(names)) < len(names):
+        raise misuse(line, f"the key names a field twice: {', '.join(map(str, names))}", "Name each field once")
     fields = {field.column.name: field for field in row.fields}
     for name in names:
         if names.count(name) > 1:

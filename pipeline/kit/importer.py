@@ -11,7 +11,7 @@ from pipeline.kit.context import Import
 from pipeline.kit.declared import Delivery, Function, Handler, TransactionFunctions
 from pipeline.kit.plugin import CheckDeclaration, Plugin
 from pipeline.kit.row_types import RowType, row_type
-from pipeline.kit.signatures import check_coroutine, check_generator
+from pipeline.kit.signatures import check_coroutine, check_generator, check_name
 from pipeline.kit.values import Batch, Key, StagedFile
 
 C = TypeVar("C")
@@ -109,11 +109,6 @@ class Importer(Plugin):
         if handler.stream in self.handlers:
             raise misuse(handler.line, f"stream {handler.stream!r} has two handlers", "Keep one")
         self.handlers[handler.stream] = handler
-
-    @property
-    def created(self) -> Sequence[str]:
-        """The streams whose handlers create objects: the kinds of their ids."""
-        return sorted(stream for stream, handler in self.handlers.items() if handler.creates)
 
     def handler_of(self, stream: str) -> Handler | None:
         """Return the handler that takes a stream; None when there is none. "*" takes no stream that is not a table's."""
@@ -254,6 +249,7 @@ class AppliesDeclaration(Generic[R]):
 
 def _row(stream: str, row: Any) -> RowType:
     line = calling_line()
+    check_name(stream, "a stream", line)
     if stream == ALL_STREAMS and row is not dict:
         raise misuse(line, 'the handler for all other streams, "*", has a row type', "Write row=dict")
     return row_type(row, None, line, open_=True)
@@ -271,6 +267,8 @@ def _contracts(accepts: Any, line: str) -> tuple[str, ...]:
 def _after(streams: Sequence[str]) -> tuple[StreamName, ...]:
     if isinstance(streams, str):
         raise misuse(calling_line(), f"after={streams!r} is text", f"Write a tuple of names: after=({streams!r},)")
+    for stream in streams:
+        check_name(stream, "a stream in after=", calling_line())
     return tuple(map(StreamName, streams))
 
 

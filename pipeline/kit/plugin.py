@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pipeline.kit.authors_line import calling_line, line_of, misuse
 from pipeline.kit.declared import API, Check, Connection
-from pipeline.kit.signatures import check_generator, takes
+from pipeline.kit.signatures import check_generator, check_name, takes
 from pipeline.kit.values import Finding
 
 C = TypeVar("C")
@@ -21,8 +21,7 @@ class Plugin:
         self.name = name
         self.line = calling_line()
         self.connection = Connection()
-        if not name:
-            raise misuse(self.line, "the plug-in has an empty name", "Give it the name of the app")
+        check_name(name, "the plug-in", self.line)
         if api != API:
             raise misuse(
                 self.line,
@@ -45,6 +44,7 @@ class CheckDeclaration:
 
     def __init__(self, connection: Connection, id_: str, title: str) -> None:
         self._connection, self._id, self._title = connection, id_, title
+        check_name(id_, "a check", calling_line())
         if id_ in connection.checks:
             raise misuse(calling_line(), f"there are two checks {id_!r}", "Give one of them another id")
 

@@ -19,6 +19,7 @@ import msgspec
 
 from pipeline.domain.schema import Column
 from pipeline.kit.authors_line import misuse
+from pipeline.kit.signatures import check_name
 from pipeline.kit.values import JSON, NAIVE, Binary
 
 _TYPES: Mapping[Any, str] = {
@@ -36,6 +37,7 @@ _TYPES: Mapping[Any, str] = {
     Binary: "binary",
 }
 _NESTED = (list, tuple, dict, set, frozenset)
+_CLASSES = "Give a dataclass, a msgspec.Struct, a TypedDict, a pydantic model or dict"
 _REMEDY = "Give it one of the types in docs/reference/kit.md, or Json"
 
 
@@ -104,6 +106,8 @@ def row_type(row: Any, columns: Mapping[str, Any] | None, where: str, *, open_: 
         made = tuple(_field(name, hint, _is_required(row, name, hint), where) for name, hint in hints.items())
         return RowType(row, made, _items([field.column.name for field in made]), dict)
     names, defaults = attributes(row, where)
+    if not names:
+        raise misuse(where, f"{_name(row)} has no fields", "Give it the fields that a row has")
     made = tuple(_field(name, hints[name], name not in defaults, where) for name in names)
     return RowType(row, made, _attribute_values(names), _maker(row))
 
@@ -139,8 +143,10 @@ def _type_hints(row: Any) -> dict[str, Any]:
     return get_type_hints(row, include_extras=True)
 
 
-def attributes(row: Any, where: str) -> tuple[list[str], frozenset[str]]:
-    """Return the names of all fields, and of those that have a default."""
+def attributes(
+    row: Any, where: str, what: str = "row type", remedy: str = _CLASSES
+) -> tuple[list[str], frozenset[str]]:
+    """Return the names of all fields, and of those that have a default. `what` is what the class should be."""
     missing = dataclasses.MISSING
     if dataclasses.is_dataclass(row):
         fields = [field for field in dataclasses.fields(row) if field.init]
@@ -152,19 +158,23 @@ def attributes(row: Any, where: str) -> tuple[list[str], frozenset[str]]:
     models = getattr(row, "model_fields", None)
     if isinstance(models, dict):  # pydantic, which is not needed to recognise its models
         return list(models), frozenset(name for name, field in models.items() if not field.is_required())
-    raise misuse(
-        where,
-        f"{_name(row)} is no row type",
-        "Give a dataclass, a msgspec.Struct, a TypedDict, a pydantic model or dict",
-    )
+    raise misuse(where, f"{_name(row)} is no {what}", remedy)
 
 
 def _field(name: str, hint: Any, required: bool, where: str) -> Field:
+    check_name(name, "a field", where)
     plain, nullable, marks = _stripped(hint)
     type_ = next((mark for mark in marks if mark in (JSON, NAIVE)), None) or _column_type(plain)
+    if type_ == JSON and _holds_binary(plain):
+        fault = f"the field {name!r} has contents inside of {_name(hint)}, as JSON"
+        raise misuse(where, fault, "Declare a field of the type Binary for each, or a stream of its own")
     if type_ is None:
         raise misuse(where, f"the field {name!r} has the type {_name(hint)}, which no column holds", _REMEDY)
     return Field(Column(name, type_, nullable=nullable or not required), plain, required, nullable)
+
+
+def _holds_binary(hint: Any) -> bool:
+    return hint is Binary or any(map(_holds_binary, get_args(hint)))
 
 
 def _is_required(row: Any, name: str, hint: Any) -> bool:

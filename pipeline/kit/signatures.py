@@ -1,14 +1,28 @@
-"""Checks of an author's functions when they are declared: their kind, and how many arguments they take."""
+"""Checks of what an author declares: names, and functions, their kind and how many arguments they take."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.kit.authors_line import line_of, misuse
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that is not empty, and has no lone surrogates, which JSON cannot hold."""
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def check_name(value: object, what: str, line: str) -> None:
+    """ConfigurationError unless a value is a name: text that is not empty, and valid Unicode. `what` is named by it."""
+    if not is_text(value):
+        raise misuse(line, f"the name of {what} is {value!r}", "Write a text")
 
 
 def check_coroutine(function: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
@@ -25,7 +39,10 @@ def check_generator(function: Callable[..., Any], what: str, arguments: Sequence
     The last `optional` arguments may be left out.
     """
     if not inspect.isasyncgenfunction(function):
-        raise misuse(line_of(function), f"the function for {what} does not yield", _form(arguments, "yield"))
+        how = "does not yield"
+        if inspect.isasyncgenfunction(inspect.unwrap(function)):
+            how = "has another decorator, such as @asynccontextmanager, which it must not have"
+        raise misuse(line_of(function), f"the function for {what} {how}", _form(arguments, "yield"))
     _check_arguments(function, what, arguments, "yield", optional=optional)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 import pipeline
-from pipeline.kit import Changes, Exporter, Finding, Page
+from pipeline.domain.ids import StreamName
+from pipeline.kit import Batch, Changes, Exporter, Finding, Import, Importer, Page
+from pipeline.kit.loading.destination import ImporterDestination
+from pipeline.kit.reading.encoding import RowEncoder
 from pipeline.kit.reading.source import ExporterSource
 from tests.kit.app import COLUMNS, App, move
 from tests.kit.test_exporting import held
@@ -37,9 +40,65 @@ ROWS: list[tuple[Any, str]] = [
     (Item(GOOD.id, "2026-01-02"), "has in the column 'day' .*str"),  # type: ignore[arg-type]
     (Item(GOOD.id, datetime(2026, 1, 2, tzinfo=UTC)), "has in the column 'day' a datetime, not a date"),
     (Item("no uuid", GOOD.day), "has in the column 'id' 'no uuid', which is no UUID"),  # type: ignore[arg-type]
+    (Item("\ud800", GOOD.day), "has in the column 'id' .* no UUID"),  # type: ignore[arg-type]
     (Item(7, GOOD.day), "has in the column 'id' a value of the type int"),  # type: ignore[arg-type]
     (Item(GOOD.id, GOOD.day, 7), "has in the column 'name' a value of the type int, not str"),  # type: ignore[arg-type]
 ]
+
+
+def failing(error: BaseException) -> object:
+    """Return a row type of which the row 2 cannot be made."""
+
+    @dataclass
+    class Checked:
+        """A row with a check of the author's."""
+
+        id: int
+        name: InitVar[str] = ""
+
+        def __post_init__(self, name: str) -> None:
+            if self.id == 2:
+                raise error
+
+    return Checked
+
+
+@pytest.mark.parametrize("error", [AssertionError("no"), LookupError("no"), SystemExit("no"), KeyboardInterrupt("no")])
+async def test_a_row_that_a_row_type_refuses_is_rejected_alone_whatever_it_raises(
+    error: BaseException, tmp_path: Path
+) -> None:
+    exporter, importer, found = Exporter("app"), Importer("app"), list[int]()
+
+    @exporter.rows("things", row=dict, key="id", columns={"id": int})
+    async def things(client: None) -> AsyncIterator[dict[str, int]]:
+        for number in (1, 2, 3):
+            yield {"id": number}
+
+    @importer.applies("things", row=cast("type[Any]", failing(error)))
+    async def apply(target: None, batch: Batch[Any], ctx: Import) -> None:
+        found.extend(upsert.row.id for upsert in batch.upserts)
+
+    there = ImporterDestination("app:x", importer, None)
+    movement = await move(ExporterSource("app:source", exporter, None), there, tmp_path)
+    assert found == [1, 3]
+    assert movement.problems[0].endswith(f"key [2] was rejected: {type(error).__name__}: no")
+
+
+async def test_truth_values_are_numbers_where_the_column_has_integers(tmp_path: Path) -> None:
+    exporter = Exporter("app")
+
+    @exporter.rows("things", row=dict, key="id", columns={"id": int, "ratio": float})
+    async def things(client: None) -> AsyncIterator[dict[str, object]]:
+        yield {"id": True, "ratio": 1.0}
+
+    encoder = RowEncoder(exporter.streams[StreamName("things")])
+    (row,) = encoder.encode(encoder.values([{"id": True, "ratio": 2}]))
+    assert (row.line, encoder.deletes([True])[0].line) == (b'{"upsert":{"id":1,"ratio":2}}', b'{"delete":{"id":1}}')
+    keyed = Exporter("app")
+    keyed.rows("things", row=dict, key="ratio", columns={"ratio": float})(things)
+    encoder = RowEncoder(keyed.streams[StreamName("things")])
+    (row,) = encoder.encode(encoder.values([{"ratio": 2}]))
+    assert (row.line, encoder.deletes([2])[0].line) == (b'{"upsert":{"ratio":2.0}}', b'{"delete":{"ratio":2.0}}')
 
 
 @pytest.mark.parametrize("ordered", [True, False])

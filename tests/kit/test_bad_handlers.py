@@ -95,6 +95,15 @@ def stages_doing(token: object, published: Callable[[], object] = lambda: None) 
     return declare
 
 
+class UnreadableTextError(Exception):
+    """An exception whose text cannot be read."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    __repr__ = __str__
+
+
 def fail(error: BaseException) -> object:
     raise error
 
@@ -105,7 +114,7 @@ CASES = [
     (creates_returning(""), "returned '' in place of the new id. Return text"),
     (creates_returning("new\udcff"), r"returned 'new\\udcff' in place of the new id. Return text"),
     (finds_returning(7), "returned 7 in place of the new id. Return text"),
-    (finds_returning(("a", 1)), r"returned \('a', 1\) in place of the new id. Return text"),
+    (finds_returning(("a", 1)), "returned a value of the type tuple in place of the new id. Return text"),
     (
         applies_doing(lambda batch: batch.refuse(Delete(1, 2), "no")),
         "batch.refuse was given something that is no record",
@@ -113,6 +122,16 @@ CASES = [
     (applies_returning(True), "returned True, which says nothing here. Return nothing"),
     (applies_doing(lambda batch: fail(KeyError("x"))), r"failed 4 times: KeyError: 'x' \(.*, line \d+\)"),
     (applies_doing(lambda batch: fail(SystemExit(3))), r"failed 4 times: SystemExit: 3 \(.*, line \d+\)"),
+    (applies_doing(lambda batch: fail(KeyboardInterrupt())), r"failed 4 times: KeyboardInterrupt \(.*, line \d+\)"),
+    (
+        applies_doing(lambda batch: fail(BaseExceptionGroup("", [KeyboardInterrupt()]))),
+        r"failed 4 times: KeyboardInterrupt",
+    ),
+    (
+        applies_doing(lambda batch: fail(UnreadableTextError())),
+        r"failed 4 times: UnreadableTextError: its text cannot be read",
+    ),
+    (applies_returning([UnreadableTextError()]), "returned a value of the type list, which says nothing"),
     (applies_doing(lambda batch: fail(Gone())), "the app says that an object which this record needs is gone"),
     (applies_doing(lambda batch: fail(OSError("no \udcff"))), r"failed 4 times: OSError: no \\udcff \(.*, line \d+\)"),
     (applies_doing(lambda batch: fail(Refused("no \udcff"))), r"no \\udcff"),

@@ -201,6 +201,7 @@ QUERY = "SELECT id, title, encode(content, 'hex') FROM files"
 BAD = [
     (Path("/no/such/file"), r"the content cannot be read: No such file or directory"),
     (Path("/"), r"the content cannot be read: Is a directory"),
+    ("no\0path", r"the content cannot be read: embedded null byte"),
     (numbers, r"TypeError: a piece of a content is of the type int, not bytes \(.*test_binary_fields.py, line"),
     (lambda: 7, r"TypeError: 'async for' requires an object with __aiter__ method, got int \(.*line"),
 ]
@@ -260,6 +261,7 @@ async def test_every_kind_of_row_has_contents(row: Any, given: Any, content: byt
 BAD_BINARIES: list[tuple[Any, str]] = [
     (Binary(b"x", version=7), "a Binary whose version is of the type int, not str"),  # type: ignore[arg-type]
     (Binary(b"x", name=b"x"), "a Binary whose name is of the type bytes, not str"),  # type: ignore[arg-type]
+    (Binary(7), "a Binary of a value of the type int, not of bytes, a path or a function"),  # type: ignore[arg-type]
     (Binary(b"x", version="\udcff"), "has a key or a version that is no valid text: '\\\\udcff'"),
 ]
 

@@ -25,8 +25,10 @@ KINDS = ("creates", "updates", "deletes", "applies", "stages")
 class Connection:
     """A client whose request for the row 3 is cancelled under its caller, as often as `cancels`; it holds what was sent.
 
-    `own`: the task of the caller is cancelled.
+    `own`: the task of the caller is cancelled. `late`: it is cancelled when the row 4 has been sent.
     """
+
+    late = False
 
     def __init__(self, cancels: int, *, own: bool = False) -> None:
         self.cancels, self.own, self.held = cancels, own, dict[int, object]()
@@ -40,12 +42,14 @@ class Connection:
             if value is not None:
                 self.held[key] = value
 
-        task = asyncio.create_task(request())
+        task, current = asyncio.create_task(request()), asyncio.current_task()
         if key == 3 and self.cancels:
             self.cancels -= 1
-            current = asyncio.current_task()
             (current if self.own and current else task).cancel()
         await task
+        if key == 4 and self.late and current:
+            self.late = False
+            current.cancel()
 
 
 def destination(how: str, client: Connection) -> ImporterDestination:
@@ -133,6 +137,17 @@ async def test_what_was_cancelled_once_is_done_again(how: str, own: bool, source
     assert client.held == wanted(how)
 
 
+@pytest.mark.parametrize("how", ["creates", "applies", "stages"])
+async def test_a_function_that_returns_in_a_task_that_it_has_cancelled_is_called_again(
+    how: str, source: Path, tmp_path: Path
+) -> None:
+    client, there = await begin(how, source, tmp_path, cancels=0)
+    client.late = True
+    movement = await move(str(source), there, tmp_path)
+    assert (movement.status, movement.problems, client.late) == (pipeline.Status.SUCCESS, (), False)
+    assert client.held == wanted(how)
+
+
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("how", KINDS)
 async def test_what_is_always_cancelled_has_failed_with_the_authors_line(
@@ -150,8 +165,9 @@ async def test_what_is_always_cancelled_has_failed_with_the_authors_line(
     assert (movement.status, client.held) == (pipeline.Status.SUCCESS, wanted(how))
 
 
-async def test_a_stream_whose_function_is_cancelled_is_named_and_the_others_go_on(tmp_path: Path) -> None:
-    exporter, client = Exporter("app"), Connection(1000)
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_stream_whose_function_is_cancelled_is_named_and_the_others_go_on(own: bool, tmp_path: Path) -> None:
+    exporter, client = Exporter("app"), Connection(1000, own=own)
 
     @exporter.rows("things", row=dict, columns=COLUMNS, key="id")
     async def rows(_: None) -> AsyncIterator[Row]:

@@ -12,6 +12,8 @@ import pytest
 
 import pipeline
 from pipeline.kit import Changes, Exporter, Page
+from pipeline.kit.declared import Feed
+from pipeline.kit.reading.feeds.changed_rows import before
 from pipeline.kit.reading.source import ExporterSource
 from tests.kit.app import COLUMNS, move
 from tests.kit.test_exporting import held
@@ -158,11 +160,28 @@ async def test_what_overlaps_because_of_lag_moves_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("cursor", "asked"),
+    [
+        ("1764504000123456789", "1764504000123456784.5"),  # a float would be later than the cursor
+        ("100", "95.5"),
+        ("4.5", "0"),
+        ("2026-01-01T00:00:00Z", "2025-12-31T23:59:55.500000+00:00"),
+        ("0001-01-01T00:00:00", None),
+    ],
+)
+def test_lag_is_taken_from_a_cursor_exactly(cursor: str, asked: str | None) -> None:
+    async def things(client: None, since: str | None) -> None: ...
+
+    assert before(cursor, Feed(things, 4.5, "")) == asked
+
+
+@pytest.mark.parametrize(
     ("answer", "message"),
     [
         ([], "returned a list. Return Changes"),
         (Changes([{"id": 1, "name": "x"}]), "returned rows without a cursor"),
         (Changes([], cursor=7), "returned the cursor 7. Return text"),  # type: ignore[arg-type]
+        (Changes([], cursor="\ud800"), r"returned the cursor '\\ud800'. Return text"),
         (Changes([], [(1, 2)], cursor="1"), r"\(1, 2\) is no key of the stream 'things'"),
         (Changes([], cursor="same", more=True), "gave more changes after 'same' without a new cursor"),
     ],

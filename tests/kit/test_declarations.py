@@ -16,7 +16,30 @@ from tests.kit.plugins import HEAD_LINES, write_plugin
 ROW = "@dataclass\nclass Row:\n    id: int\n    name: str\n\nexporter = Exporter('app')\nimporter = Importer('app')\n"
 MISTAKES = [
     ("exporter = Exporter('app', api=2)  # here", "version 2 of the kit.*Install the release"),
-    ("exporter = Exporter('')  # here", "empty name"),
+    ("exporter = Exporter('')  # here", "the name of the plug-in is ''"),
+    (
+        "exporter.rows('a', row=dict, key='id', columns={'id': int, 'x': list[Binary]})  # here",
+        "'x' has contents inside of list, as JSON.*a field of the type Binary for each",
+    ),
+    ("Exporter(7)  # here", "the name of the plug-in is 7. Write a text"),
+    ("Exporter('a', contract=7)  # here", "the name of the contract is 7"),
+    ("importer.applies(7, row=dict)  # here", "the name of a stream is 7"),
+    (r"exporter.rows('\ud800', row=Row, key='id')  # here", "the name of a stream is"),
+    ("exporter.rows('a', row=Row, key='id', group=7)  # here", "the name of a group is 7"),
+    ("exporter.rows('a', row=Row, key='id', scopes=(7,))  # here", "the name of a scope is 7"),
+    ("exporter.rows('a', row=dict, key='id', columns={'id': int, 7: int})  # here", "the name of a field is 7"),
+    ("exporter.rows('a', row=Row, key=None)  # here", "key names None, .*The row has: id, name"),
+    ("exporter.rows('a', row=Row, key=('id', 'id'))  # here", "key names a field twice: id, id"),
+    ("@dataclass\nclass Empty: ...\nexporter.rows('a', row=Empty, key='id')  # here", "Empty has no fields"),
+    *[
+        (f"exporter.changes('a', row=Row, key='id', lag={lag})  # here", r"lag=.* is not possible.*from 0 to ten years")
+        for lag in ("-5", "'5'", "float('nan')", "float('inf')", "1e300", "True")
+    ],
+    (
+        "from contextlib import asynccontextmanager\n@asynccontextmanager  # here\nasync def connect():\n    yield 1\n"
+        "exporter.connect(connect)",
+        "has another decorator, such as @asynccontextmanager, which it must not have",
+    ),
     (
         "@exporter.rows('a', row=Row, key='id')  # here\nasync def a(client):\n    return 1",
         "does not yield.*It must be `async def`",
@@ -86,7 +109,7 @@ MISTAKES = [
         "@exporter.rows('@schema', row=Row, key='id')  # here\nasync def a(c):\n    yield 1",
         "'@schema' begins with @.*Rename it",
     ),
-    ("@exporter.rows('', row=Row, key='id')  # here\nasync def a(c):\n    yield 1", "empty name"),
+    ("@exporter.rows('', row=Row, key='id')  # here\nasync def a(c):\n    yield 1", "the name of a stream is ''"),
     (
         "@exporter.rows('a', row=Row, key='id')  # here\nasync def a(c, *, more):\n    yield 1",
         r"takes c, more.*\(client\)",

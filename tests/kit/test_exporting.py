@@ -191,7 +191,7 @@ async def test_the_app_is_asked_again_as_late_as_it_wants(tmp_path: Path) -> Non
     ("page", "message"),
     [
         ([], "returned a list. Return a Page"),
-        (Page([], next=7), "`next` of a page is a int. Return text"),  # type: ignore[arg-type]
+        (Page([], next=7), "`next` of a page is 7. Return text"),  # type: ignore[arg-type]
         (Page([], next="same"), "gave the page after 'same' with the same cursor as next. It would never end"),
         (Page([{"id": 1}]), r"row with key \[1\] of the stream 'things' has no value in the column 'name'"),
     ],

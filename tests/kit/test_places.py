@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pydantic
 import pytest
 
 from pipeline.domain.errors import ConfigurationError
@@ -146,6 +148,52 @@ def test_settings_without_an_annotation_are_named_with_their_line() -> None:
         read_settings(Connection(connect_without_annotation, takes_settings=True), {}, NAMES, "app")
 
 
+@dataclass
+class Hidden:
+    token: pydantic.SecretStr
+
+
+@dataclass
+class ManyHidden:
+    tokens: list[Secret]
+
+
+class NoSettings:
+    def __init__(self, url: str) -> None: ...
+
+
+async def connect_hidden(settings: Hidden) -> object:
+    return settings
+
+
+async def connect_many_hidden(settings: ManyHidden) -> object:
+    return settings
+
+
+async def connect_to_nothing(settings: NoSettings) -> object:
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("connect", "message"),
+    [
+        (connect_hidden, "'token' has the type SecretStr. Give it the type Secret"),
+        (connect_many_hidden, "'tokens' has the type list. Give it the type Secret"),
+        (connect_to_nothing, "NoSettings is no type of settings. Write async def connect_to_nothing"),
+    ],
+)
+def test_a_type_of_settings_that_cannot_be_is_named_with_its_line(connect: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"test_places.py, line .*{message}"):
+        read_settings(Connection(connect, takes_settings=True), {"token": "plain"}, NAMES, "app")
+
+
+def test_a_list_is_given_as_json_and_text_must_be_valid() -> None:
+    read = read_settings(CONNECTION, {"url": "u", "parts": "[1, 2]"}, NAMES, "app")
+    assert read.value == Settings("u", parts=[1, 2])
+    with pytest.raises(ConfigurationError, match="'url' of app is no valid text"):
+        read_settings(CONNECTION, {"url": "\udcff"}, NAMES, "app")
+
+
 def test_a_secret_is_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "token").write_text("from the file\n")
     monkeypatch.setenv("THE_TOKEN", "from the environment")
@@ -153,7 +201,7 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [secret.reveal() for secret in secrets] == ["from the file", "from the environment", ""]
     assert [repr(secret) for secret in secrets] == ["Secret(…)", "Secret(…)", "Secret()"]
     assert without_secrets("failed with from the file!") == "failed with ***!"
-    with pytest.raises(ConfigurationError, match="given in plain") as caught:
+    with pytest.raises(ConfigurationError, match=r"test_places.py, line \d+: a secret is given in plain") as caught:
         Secret("visible")
     assert "visible" not in str(caught.value)
     monkeypatch.delenv("THE_TOKEN")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import orjson
+import pytest
 
 import pipeline
 from pipeline.domain.ids import FlowName, Label, Phase, StreamName
@@ -102,6 +105,29 @@ async def test_a_kind_that_nothing_creates_is_named_with_those_that_there_are(tm
     kinds = ": no handler creates {}, and `ids.put` has put none. Kinds that handlers create: 'nodes', 'users'\n"
     for kind, hint in (("node", kinds.format("'node'")), ("users", "\n"), ("teams", kinds.format("'teams'"))):
         assert f"{waits.format(kind)}{hint}" in f"{told}\n"
+
+
+@pytest.mark.parametrize("kind", [None, 7, "", "\udcff"])
+async def test_a_kind_that_is_no_text_is_named_and_stores_nothing_that_cannot_be_read(
+    kind: Any, tmp_path: Path
+) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE nodes (id INTEGER PRIMARY KEY)")
+        app.execute("INSERT INTO nodes VALUES (1)")
+    app.close()
+    asked, importer = [kind], Importer("kinds")
+
+    @importer.applies("nodes", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        for one in asked:
+            await ctx.ids.put(one, 1, "new")
+            await ctx.ids.need(one, 1)
+
+    there = ImporterDestination("kinds:x", importer, None)
+    movement = await move(str(tmp_path / "app.db"), there, tmp_path)
+    assert re.search(r"test_waiting.py, line \d+: the id map takes text as a kind", movement.problems[0])
+    asked[:] = ["nodes"]
+    assert (await move(str(tmp_path / "app.db"), there, tmp_path)).status is pipeline.Status.SUCCESS
 
 
 async def test_records_that_wait_for_each_other_in_a_circle_are_named(tmp_path: Path) -> None:

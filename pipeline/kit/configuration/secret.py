@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.domain.errors import ConfigurationError
+from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.masking import add_secret, masked
 
 REFERENCES = ("env:", "file:")
@@ -14,6 +15,14 @@ REFERENCES = ("env:", "file:")
 def without_secrets(text: str) -> str:
     """Return an author's text as it may be shown and stored: without revealed secrets, and without lone surrogates."""
     return masked(text).encode(errors="backslashreplace").decode()
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an author's exception says, without secrets. Its class may be the author's, too, and fail."""
+    try:
+        return without_secrets(str(error))[:300]
+    except Exception as failure:  # noqa: BLE001  # an author's `__str__` raises what it likes
+        return f"its text cannot be read, since `__str__` raises {type(failure).__name__}"
 
 
 class Secret:
@@ -27,9 +36,8 @@ class Secret:
         ConfigurationError, which does not quote it, for anything else: a secret must not be given in plain.
         """
         if reference and not reference.startswith(REFERENCES):
-            raise ConfigurationError(
-                "A secret is given in plain. Give a reference: env:NAME for an environment variable, or file:PATH."
-            )
+            remedy = "Give a reference: env:NAME for an environment variable, or file:PATH"
+            raise misuse(calling_line(), "a secret is given in plain", remedy)
         self._reference = reference
 
     @property

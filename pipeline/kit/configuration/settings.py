@@ -15,9 +15,10 @@ import msgspec
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import line_of, misuse
 from pipeline.kit.configuration.names import REQUIRES, SettingNames
-from pipeline.kit.configuration.secret import REFERENCES, Secret, without_secrets
+from pipeline.kit.configuration.secret import REFERENCES, Secret, text_of
 from pipeline.kit.declared import Connection
 from pipeline.kit.row_types import attributes
+from pipeline.kit.signatures import is_text
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -65,8 +66,8 @@ def read_settings(
         return GivenSettings()
     try:
         value = type_(**values)
-    except Exception as error:
-        raise ConfigurationError(f"The settings of {plugin} are not valid: {without_secrets(str(error))}") from error
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise ConfigurationError(f"The settings of {plugin} are not valid: {text_of(error)}") from error
     secrets = {name for name, kind in kinds.items() if kind is Secret}
     return GivenSettings(
         value,
@@ -89,7 +90,7 @@ def _declared(connection: Connection) -> tuple[Mapping[str, Any], frozenset[str]
         type_ = parameter.annotation
         if isinstance(type_, str):
             type_ = eval(type_, function.__globals__)
-        names, defaults = attributes(type_, where)
+        names, defaults = attributes(type_, where, "type of settings", remedy)
         hints = get_type_hints(type_)
     except ConfigurationError:
         raise
@@ -97,7 +98,19 @@ def _declared(connection: Connection) -> tuple[Mapping[str, Any], frozenset[str]
         raise misuse(where, f"the annotation of {parameter.name!r} cannot be read: {error}", remedy) from error
     if REQUIRES in names:
         raise misuse(where, f"a setting cannot be named {REQUIRES!r}", "The pipeline has a setting of that name")
-    return {name: _plain(hints[name]) for name in names}, frozenset(names) - defaults, type_
+    kinds = {name: _plain(hints[name]) for name in names}
+    for name, kind in kinds.items():
+        if kind is not Secret and _is_secret(kind):
+            fault = f"the setting {name!r} has the type {getattr(kind, '__name__', kind)}"
+            raise misuse(where, fault, "Give it the type Secret of pipeline.kit, which is never stored")
+    return kinds, frozenset(names) - defaults, type_
+
+
+def _is_secret(kind: Any) -> bool:
+    """Whether a type is one of secrets, of another library's as well, or has some inside."""
+    return getattr(kind, "__name__", "") in ("Secret", "SecretStr", "SecretBytes") or any(
+        map(_is_secret, get_args(kind))
+    )
 
 
 def _plain(hint: Any) -> Any:
@@ -107,7 +120,12 @@ def _plain(hint: Any) -> Any:
 
 
 def _value(text: str, kind: Any) -> Any:
-    """Return a text as a setting of this type. ValueError says what it has to be, and never quotes a secret."""
+    """Return a text as a setting of this type, JSON of a list or a mapping.
+
+    ValueError says what it has to be, and never quotes a secret.
+    """
+    if text and not is_text(text):
+        raise ValueError("is no valid text.")
     if _has_password(text):
         raise ValueError("is a URL with a password, which the Flow would store. Give the password as a Secret.")
     if kind is Secret:
@@ -123,7 +141,10 @@ def _value(text: str, kind: Any) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except (msgspec.ValidationError, TypeError) as error:
-        raise ValueError(f"is {text[:80]!r}, which is not valid: {error}.") from error
+        try:
+            return msgspec.json.decode(text, type=kind, strict=False)
+        except (msgspec.MsgspecError, TypeError):
+            raise ValueError(f"is {text[:80]!r}, which is not valid: {error}.") from error
 
 
 def _has_password(text: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TypeGuard
 
 import anyio
 import msgspec
@@ -145,11 +144,6 @@ def source_text(source: object) -> str:
     if isinstance(source, tuple):
         return msgspec.json.encode([_plain(str(part)) for part in source]).decode()
     return _plain(str(source))
-
-
-def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is text that can be an id at the destination: not empty, and without lone surrogates."""
-    return isinstance(value, str) and bool(value) and _plain(value) == value
 
 
 def _plain(text: str) -> str:

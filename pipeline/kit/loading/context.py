@@ -13,10 +13,11 @@ from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.importer import ALL_STREAMS
-from pipeline.kit.ledger.id_map import Held, StoredIds, is_text, source_text
+from pipeline.kit.ledger.id_map import Held, StoredIds, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.loading.handler_log import handler_log
+from pipeline.kit.signatures import is_text
 from pipeline.kit.values import Binary
 from pipeline.log_events import log
 from pipeline.ports.destination import NoteBusy, OpenBinary
@@ -42,13 +43,14 @@ class IdMap:
 
     async def get(self, kind: str, source: object) -> str | None:
         """Return the id at the destination; None when there is none yet."""
-        text = source_text(source)
+        kind, text = _checked_kind(kind), source_text(source)
         if self._held is not None and (held := self._held.get((kind, text))) is not None:
             return held.target
         return await self._ids.target(kind, text)
 
     async def need(self, kind: str, source: object) -> str:
         """Return the id at the destination, or let the record wait."""
+        kind = _checked_kind(kind)
         found = await self.get(kind, source)
         if found is None:
             raise WaitsForIdError(kind, source, self._hint(kind))
@@ -65,6 +67,7 @@ class IdMap:
         """Remember an id. ConfigurationError when it is not text."""
         if not is_text(target):
             raise misuse(calling_line(), f"the id map takes text as an id, not {target!r}", "Give str(…)")
+        kind = _checked_kind(kind)
         if await self.get(kind, source) == target:
             return
         entry = IdEntry("", self._movement, str(target), "put")
@@ -77,6 +80,13 @@ class IdMap:
         """Return those of these ids that are known."""
         found = {source: await self.get(kind, source) for source in sources}
         return {source: target for source, target in found.items() if target is not None}
+
+
+def _checked_kind(kind: object) -> str:
+    """Return a kind as plain text. ConfigurationError with the author's line when it is no text."""
+    if not is_text(kind):
+        raise misuse(calling_line(), f"the id map takes text as a kind, not {kind!r}", "Give the name of a stream")
+    return str.__str__(kind)
 
 
 @dataclass(frozen=True, slots=True)

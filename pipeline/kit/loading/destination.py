@@ -233,7 +233,7 @@ class ImporterSession:
     def _contexts(self, movement: int, attempt: int) -> Contexts:
         flow = FlowName(self._namespace.rpartition(" ")[0])
         telling = Telling(self._kept.store, flow, self._importer.name, movement)
-        created = self._importer.created
+        created = sorted(stream for stream, handler in self._importer.handlers.items() if handler.creates)
         return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary, telling, created=created)
 
     def _lane(self, stream: StreamName) -> Lane:

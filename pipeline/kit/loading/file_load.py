@@ -10,9 +10,7 @@ from typing import Any
 import anyio
 from blake3 import blake3
 
-from pipeline.domain.errors import RefusedError
 from pipeline.domain.exception_groups import unwrap_exception_group
-from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts
@@ -135,7 +133,7 @@ class StreamLoad:
         rejected: dict[int, RejectedError],
         all_begun: anyio.Event | None,
     ) -> None:
-        room, busy, ended = self._under_way, self._busy, set[int]()
+        room, busy = self._under_way, self._busy
 
         async def apply(single: _Single, done: anyio.Event, *, at_once: bool) -> None:
             at, version = single
@@ -143,7 +141,6 @@ class StreamLoad:
             try:
                 with _noted(rejected, at):
                     await self._creator.apply(version, intended, at_once=at_once)
-                ended.add(at)
             finally:
                 room.release()
                 if busy.get(key) is done:
@@ -164,9 +161,6 @@ class StreamLoad:
                     group.start_soon(task, name=f"record {at}")
                 if all_begun is not None:
                     all_begun.set()
-        if len(ended) < len(work):  # a task group takes a task that cancels itself for one that has ended
-            line = line_of(self._handler.function)
-            raise RefusedError(f"{line}: a function of this handler cancelled its own task. It must not.")
 
 
 @contextmanager

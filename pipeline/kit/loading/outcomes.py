@@ -17,13 +17,14 @@ from pipeline.kit.calls import (
     LONGEST_WAIT_SECONDS,
     TRIES,
     cancellations_as_errors,
+    raise_own_cancellation,
     shown,
 )
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import Function
 from pipeline.kit.errors import Again, Gone, Refused, Stop
-from pipeline.kit.ledger.id_map import is_text
 from pipeline.kit.loading.context import WaitsForIdError
+from pipeline.kit.signatures import is_text
 from pipeline.kit.values import Batch
 from pipeline.log_events import log
 
@@ -85,7 +86,9 @@ async def attempt(
         await lane.wait()
         try:
             with unwrap_exception_group(), cancellations_as_errors():  # the group is one of the author's
-                return await work(failures)
+                found = await work(failures)
+                await raise_own_cancellation()
+                return found
         except Again as error:
             lane.hold(error.after, what)
         except Refused as error:
@@ -125,9 +128,8 @@ def refused_records(batch: Batch[Any], function: Function) -> Mapping[int, Rejec
 def ensure_nothing(value: object, function: Function) -> None:
     """ConfigurationError with the author's line when a function returned something: it may stand for what was not applied."""
     if value is not None:
-        shown = without_secrets(repr(value))[:100]
         raise ConfigurationError(
-            f"{line_of(function)}: the function returned {shown}, which says nothing here. Return nothing, and reject "
+            f"{line_of(function)}: the function returned {_described(value)}, which says nothing here. Return nothing, and reject "
             "a record by batch.refuse."
         )
 
@@ -136,5 +138,12 @@ def returned_text(value: object, function: Function, what: str) -> str:
     """Return what a function returned, which must be text. ConfigurationError with the author's line when it is not."""
     if is_text(value):
         return str(value)  # it may be of a class of the author's, which JSON cannot hold
-    shown = without_secrets(repr(value))[:100]
-    raise ConfigurationError(f"{line_of(function)}: the function returned {shown} in place of {what}. Return text.")
+    raise ConfigurationError(
+        f"{line_of(function)}: the function returned {_described(value)} in place of {what}. Return text."
+    )
+
+
+def _described(value: object) -> str:
+    """Return a value that a function returned: as it is if it is a short one, else its type, since rows may be in it."""
+    plain = isinstance(value, str | int | float | bytes | None)
+    return without_secrets(repr(value))[:100] if plain else f"a value of the type {type(value).__name__}"

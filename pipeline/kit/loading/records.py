@@ -14,7 +14,8 @@ from pipeline.codec.values import from_json, refuse_wide_integers
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.calls import FAILURES
+from pipeline.kit.configuration.secret import text_of
 from pipeline.kit.declared import Handler
 from pipeline.kit.loading.python_values import AS_IT_IS, DECODE_ERRORS, Decode, decoder_of, natural_decoder
 from pipeline.kit.values import Delete, Upsert
@@ -161,8 +162,8 @@ class RecordReader:
             return None
         try:
             rows = self._plain(array)
-        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None  # a delete, or a value that must be decoded or rejected
+        except FAILURES:
+            return None  # a delete, a value that must be decoded or rejected, or what a row type raises
         if len(rows) != count:
             return None
         read = self._handler.row.reader(self._key)
@@ -195,8 +196,8 @@ class RecordReader:
             return Delete(key if len(key) > 1 else key[0], number)
         try:
             row = self._handler.row.make({name: values[name] for name in self._wanted})
-        except Exception as error:  # noqa: BLE001  # a row type checks its values, and raises what it likes
-            return Invalid(f"{type(error).__name__}: {without_secrets(str(error))[:300]}", None, number)
+        except FAILURES as error:  # a row type checks its values, and raises what it likes
+            return Invalid(f"{type(error).__name__}: {text_of(error)}", None, number)
         return Upsert(key if len(key) > 1 else key[0], row, number)
 
     def _plain_decoder(self, columns: Mapping[str, Column]) -> Callable[[bytes], list[Any]] | None:
@@ -207,7 +208,10 @@ class RecordReader:
         plain = all(AS_IT_IS.get(columns[name].type) is self._python(name) for name in names if name in columns)
         if not plain or not names.issuperset(self._key) or not (is_dataclass(row.type_) or _is_structure(row.type_)):
             return None
-        return _upserts_of(row.type_)
+        try:
+            return _upserts_of(row.type_)
+        except TypeError:  # msgspec does not know all types of the fields
+            return None
 
     def _python(self, name: str) -> Any:
         return next(field.python for field in self._handler.row.fields if field.column.name == name)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import raising_line
-from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.configuration.secret import text_of
 from pipeline.kit.exporter import Exporter, check_feeds
 from pipeline.kit.importer import Importer
 from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference, listed_plugins
@@ -168,5 +168,5 @@ def _not_imported(what: str, error: BaseException) -> ConfigurationError:
         where = raising_line(error, "")
     place = f" ({where})" if where else ""
     return ConfigurationError(
-        f"{what} cannot be imported: {type(error).__name__}: {without_secrets(str(error))}{place}. Correct it."
+        f"{what} cannot be imported: {type(error).__name__}: {text_of(error)}{place}. Correct it."
     )

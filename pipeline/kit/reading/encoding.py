@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, NamedTuple, TypeGuard
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -16,6 +16,7 @@ from pipeline.codec.values import JsonValue, key_text, to_json
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.keys import Key, KeyValue
 from pipeline.domain.schema import Column
+from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.text_forms import decimal_key, encoder_of
 from pipeline.log_events import log
@@ -73,7 +74,9 @@ class RowEncoder:
             if columns[at].type == "decimal":
                 self._encoders[at] = decimal_key
         self._encodes = any(self._encoders)
-        self._real_key = [at for at in self._key if columns[at].type == "real" and not self._encoders[at]]
+        plain = [at for at, encode in enumerate(self._encoders) if encode is None]
+        self._integers = {at: int for at in plain if columns[at].type == "integer"}
+        self._real_key = {at: float for at in plain if columns[at].type == "real" and at in self._key}
         self._known = frozenset(self._names) if declared.row.is_mapping else None
         self._lines = upsert_lines_for(self._names)
         kinds = zip(columns, self._encoders, strict=True)
@@ -91,12 +94,15 @@ class RowEncoder:
             self._name_undeclared(rows, self._known)
         try:
             msgspec.convert((values,), self._checked)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # its message may not hold the value
             for row in values:
                 self._check(row)
-        for row in values if self._real_key else ():
-            if any(math.isnan(row[at]) for at in self._real_key):
-                raise self._error(row, "has a key that is not a number")
+            values = [self._with_numbers(row, self._integers) for row in values]
+        if self._real_key:
+            values = [self._with_numbers(row, self._real_key) for row in values]
+            for row in values:
+                if any(math.isnan(row[at]) for at in self._real_key):
+                    raise self._error(row, "has a key that is not a number")
         if not self._encodes:
             return values
         return [self._encoded(row) for row in values]
@@ -121,6 +127,14 @@ class RowEncoder:
             keys = map(operator.itemgetter(*self._key), values)
         return list(map(new_row, zip(keys, lines, strict=False)))
 
+    def _with_numbers(self, row: tuple[Any, ...], places: Mapping[int, type]) -> tuple[Any, ...]:
+        """Return a row with numbers of the types of these columns: True is an integer to Python, and 2 a float."""
+        values = list(row)
+        for at, kind in places.items():
+            if values[at] is not None and type(values[at]) is not kind:
+                values[at] = kind(_exact(values[at]))
+        return tuple(values)
+
     def deletes(self, keys: Sequence[object]) -> list[EncodedRow]:
         """Return the delete records of these keys. UnreadableError when one has other values than the key has."""
         found = []
@@ -139,12 +153,12 @@ class RowEncoder:
         """Return a value of a key as rows have it. TypeError or ValueError when it is of another type."""
         if encode := self._encoders[at]:
             return encode(value)
-        part: KeyValue = value
-        kind = _CHECKED[self._declared.row.columns[at].type]
+        kind: Any = _CHECKED[self._declared.row.columns[at].type]
         if not isinstance(value, kind) and not (kind is float and type(value) is int):
             raise TypeError(value)
         if type(value) is int and value not in _INTEGERS:
             raise ValueError(value)
+        part: KeyValue = kind(value) if kind in (int, float) else value
         return part
 
     def _rejected(self, row: Row, why: RowRejection) -> EncodedRow:
@@ -249,14 +263,17 @@ class RowEncoder:
 
     def _error(self, row: tuple[Any, ...], fault: str) -> UnreadableError:
         key: Sequence[object] = [row[at] for at in self._key]
-        plain: list[KeyValue] = [value if _is_plain(value) else str(value) for value in key]
+        plain: list[KeyValue] = [_shown(value) for value in key]
         return UnreadableError(
             f"{self._declared.line}: the row with key {key_text(tuple(plain))} of the stream {self._declared.name!r} {fault}"
         )
 
 
-def _is_plain(value: object) -> TypeGuard[KeyValue]:
-    return isinstance(value, str | float | bytes) or (isinstance(value, int) and value in _INTEGERS)
+def _shown(value: object) -> KeyValue:
+    """Return a part of a key as a message shows it."""
+    if isinstance(value, float | bytes) or (isinstance(value, int) and value in _INTEGERS):
+        return value
+    return without_secrets(str(value))[:300]
 
 
 def _exact(value: Any) -> Any:

@@ -18,6 +18,18 @@ def as_list(value: object, what: str, where: str) -> Sequence[Any]:
     raise UnreadableError(f"{where}: {what} are of the type {type(value).__name__}. Give a list")
 
 
+def as_cursor(value: object, where: str, what: str) -> str | None:
+    """Return a cursor as text, None for none. UnreadableError when it is something else, or no valid text."""
+    if value is None:
+        return None
+    try:
+        text = str.__str__(value)  # it may be of a class of the author's
+        text.encode()
+    except (TypeError, UnicodeEncodeError):
+        raise UnreadableError(f"{where}: {what}. Return text, or None where there is none") from None
+    return text
+
+
 class ListCount:
     """The rows of one list that have come so far, and the totals that the app has given, which change while it changes."""
 

@@ -107,7 +107,7 @@ class ExporterSnapshot:
         except PipelineError as error:
             log.warning("estimate_failed", stream=stream, reason=str(error))
             return
-        if type(rows) is not int or rows < 0:
+        if type(rows) is not int or not 0 <= rows < 2**63:
             raise ConfigurationError(f"{line_of(estimate)}: {what} is {rows!r}. Return a number of rows.")
         scope.progress.expect(stream, rows)
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from os import PathLike
 from typing import Any
 from uuid import UUID
 
@@ -117,6 +118,10 @@ def _expected(value: Any, kind: type) -> Any:
 def _content(value: Any) -> Any:
     """Return a content as it is: its id takes its place when it has been read."""
     content: Binary = _expected(value, Binary)
+    if not (isinstance(content.open, bytes | str | PathLike) or callable(content.open)):
+        raise TypeError(
+            f"a Binary of a value of the type {type(content.open).__name__}, not of bytes, a path or a function"
+        )
     for text, what in ((content.version, "version"), (content.name, "name"), (content.media_type, "media type")):
         if text is not None and not isinstance(text, str):
             raise TypeError(f"a Binary whose {what} is of the type {type(text).__name__}, not str")

@@ -25,7 +25,7 @@ from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
 from pipeline.kit.reading.feeds.missing_rows import missing_rows
-from pipeline.kit.reading.list_count import ListCount, as_list
+from pipeline.kit.reading.list_count import ListCount, as_cursor, as_list
 from pipeline.kit.reading.sorting import RowSorter
 from pipeline.kit.reading.spool import Part, Spool, SpooledPage, batches
 from pipeline.kit.values import Page
@@ -180,14 +180,11 @@ class UnorderedRows:
         where = line_of(self._declared.function)
         if not isinstance(page, Page):
             raise UnreadableError(f"{where}: the function for pages returned a {type(page).__name__}. Return a Page")
-        if page.next is not None and not isinstance(page.next, str):
-            raise UnreadableError(
-                f"{where}: the cursor `next` of a page is a {type(page.next).__name__}. Return text, or None for the last"
-            )
+        following = as_cursor(page.next, where, f"the cursor `next` of a page is {page.next!r}")
         rows = as_list(page.rows, f"the rows of a page of the stream {self._declared.name!r}", where)
-        if page.total is not None and (type(page.total) is not int or page.total < 0):
+        if page.total is not None and (type(page.total) is not int or not 0 <= page.total < 2**63):
             raise UnreadableError(f"{where}: the total of a page is {page.total!r}. Return a number of rows, or None")
-        return SpooledPage(await self._encoded(rows), page.next or None, total=page.total)
+        return SpooledPage(await self._encoded(rows), following or None, total=page.total)
 
     async def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
         return await encoded(rows, self._encoder, self._contents)

@@ -17,7 +17,7 @@ from pipeline.domain.errors import PipelineError, RefusedError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
+from pipeline.kit.calls import FAILURES, FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import TransactionFunctions
 from pipeline.kit.errors import Again, Stop
@@ -129,7 +129,7 @@ class Transactions:
             except Stop as error:
                 reason = without_secrets(error.reason)
                 raise RefusedError(f"a transaction has stopped: {reason} ({line_of(function)})") from error
-            except Exception as error:
+            except FAILURES as error:
                 failures += 1
                 may_pass = isinstance(error, RefusedError | TransientError) and not isinstance(error.__cause__, Stop)
                 if isinstance(error, PipelineError) and (failures == TRIES or not may_pass):

@@ -117,7 +117,7 @@ class StreamContents:
         async with self._room:
             try:
                 field.id = await self._read(field.binary)
-            except (_UnreadableContentError, OSError) as error:
+            except (_UnreadableContentError, OSError, ValueError) as error:  # a path may hold what no path can
                 self._failures += 1
                 reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
                 rejected[field.row] = RowRejection(f"the content cannot be read: {reason}", field.column)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from anyio import to_thread
@@ -23,7 +24,7 @@ from pipeline.kit.reading.contents.stream_contents import StreamContents
 from pipeline.kit.reading.encoding import EncodedRow, rejection_in
 from pipeline.kit.reading.feeds.missing_rows import DELETE, as_absent, as_present, missing_rows
 from pipeline.kit.reading.feeds.stored_parts import StoredParts, find_parts
-from pipeline.kit.reading.list_count import ListCount, as_list
+from pipeline.kit.reading.list_count import ListCount, as_cursor, as_list
 from pipeline.kit.reading.sorting import RowSorter
 from pipeline.kit.reading.spool import Part, Spool, SpooledPage, batches
 from pipeline.kit.reading.unordered import BATCH_ROWS, UnorderedRows
@@ -65,7 +66,7 @@ class ChangedRows(UnorderedRows):
         else:
             async for page in self._stored(parts.used):
                 await self._add(self._now, page.rows)
-        await self._read_changes(_before(self._cursor, self._feed), Part.CHANGES)
+        await self._read_changes(before(self._cursor, self._feed), Part.CHANGES)
 
     def _needs_base(self, parts: StoredParts) -> bool:
         if not parts.used:
@@ -146,7 +147,7 @@ class ChangedRows(UnorderedRows):
             changes = await self._ask_changes(since)
             rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
             after = self._cursor if changes.cursor is None else changes.cursor
-            _before(after, self._feed)  # a cursor that cannot be used next time is named before its rows are moved
+            before(after, self._feed)  # a cursor that cannot be used next time is named before its rows are moved
             more = changes.more
             self._changes.add(len(rows))
             if more and after == since:
@@ -177,9 +178,8 @@ class ChangedRows(UnorderedRows):
             as_list(given, f"the {what} of the change feed of {self._declared.name!r}", where)
         if changes.cursor is None and (changes.upserts or changes.deletes):
             raise self._fault("returned rows without a cursor. Return the cursor after them")
-        if changes.cursor is not None and type(changes.cursor) is not str:
-            raise self._fault(f"returned the cursor {changes.cursor!r}. Return text")
-        return changes
+        what = f"the change feed of {self._declared.name!r} returned the cursor {changes.cursor!r}"
+        return replace(changes, cursor=as_cursor(changes.cursor, where, what))
 
     def _fault(self, fault: str) -> UnreadableError:
         return UnreadableError(f"{line_of(self._feed.function)}: the change feed of {self._declared.name!r} {fault}")
@@ -203,16 +203,21 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _before(cursor: str | None, feed: Feed) -> str | None:
+def before(cursor: str | None, feed: Feed) -> str | None:
     """Return the cursor to ask with: `lag` seconds before the one that is stored."""
     if cursor is None or not feed.lag:
         return cursor
     try:
-        return f"{float(cursor) - feed.lag:.6f}".rstrip("0").rstrip(".")
-    except ValueError:
-        pass
+        number = Decimal(cursor)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if number.is_finite():
+        with localcontext(prec=len(cursor) + 40):  # a number of nanoseconds has more digits than a float
+            return f"{(number - Decimal(str(feed.lag))).normalize():f}"
     try:
         return (datetime.fromisoformat(cursor) - timedelta(seconds=feed.lag)).isoformat()
+    except OverflowError:
+        return None  # before the first day of the calendar is the beginning
     except ValueError:
         raise UnreadableError(
             f"{feed.line}: the cursor {cursor!r} is neither a number nor an ISO 8601 time, which `lag` needs. Leave `lag` out"
