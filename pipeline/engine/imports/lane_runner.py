@@ -47,7 +47,7 @@ Note = Callable[[Movement], Awaitable[None]]
 
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
-END_LOOKS, END_LOOK_SECONDS = 10, 0.5
+END_LOOKS, END_LOOK_SECONDS = 5, 0.5
 """How often a fenced process looks for the end of its Movement, which is stored right after the fence."""
 
 
@@ -100,6 +100,8 @@ class LaneRunner:
         self._binaries = BinaryFiles(context.store, movement.stored_in, context.reporter)
         self._in_progress: dict[EventFileId, anyio.Event] = {}
         self._loading: set[EventFileId] = set()
+        self._is_carried_on = False
+        """Whether a process has fenced the Movement, and died before it stored the end."""
         self.marks: dict[EventFileId, Mark] = {}
         self.failed: dict[EventFileId, str] = {}
         self.backwards = False
@@ -253,12 +255,17 @@ class LaneRunner:
         self._context.reporter.report(Busy(text, is_over))
 
     async def _is_ending(self) -> bool:
-        """Return whether the fenced Movement has settled, or is to stop; its end may be on its way to the store."""
-        for _ in range(END_LOOKS):
+        """Return whether the fenced Movement has settled, or is to stop; its end may be on its way to the store.
+
+        That is waited for once: then the process that has fenced it is dead.
+        """
+        for look in range(1 if self._is_carried_on else END_LOOKS):
+            if look:
+                await anyio.sleep(END_LOOK_SECONDS)
             now = await self._look()
             if now.settled or now.wish.want is Want.STOP:
                 return True
-            await anyio.sleep(END_LOOK_SECONDS)
+        self._is_carried_on = True
         return False
 
     async def _look(self) -> Movement:

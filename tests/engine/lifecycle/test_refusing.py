@@ -16,6 +16,7 @@ from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.outbox.event import EventType
 from pipeline.domain.planning.refusals import STREAMS
+from pipeline.engine.imports import lane_runner
 from pipeline.engine.outbox.history import History
 from pipeline.ports.destination import FileToLoad, LoadOutcome
 from pipeline.testing.simulated.calls import CrashError, Faults
@@ -154,7 +155,15 @@ async def test_resumed_before_its_end_it_goes_on() -> None:
 
 
 @on_trio
-async def test_a_process_that_dies_between_fence_and_end_loses_nothing() -> None:
+async def test_a_process_that_dies_between_fence_and_end_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeps, sleep = list[float](), anyio.sleep
+
+    async def counting(seconds: float) -> None:
+        sleeps.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr(lane_runner, "END_LOOK_SECONDS", 0.0123)
+    monkeypatch.setattr(anyio, "sleep", counting)
     FullSession.takes = 2
     world = World(tables(), destination=destination(), limits=replace(SMALL, importers=1))
     with pytest.raises(CrashError), unwrap_exception_group():
@@ -162,6 +171,7 @@ async def test_a_process_that_dies_between_fence_and_end_loses_nothing() -> None
     FullSession.is_full = False
     carried_on = await world.move()
     assert (carried_on.number, carried_on.status) == (1, Status.INCOMPLETE)
+    assert sleeps.count(0.0123) == lane_runner.END_LOOKS - 1  # once, whatever the number of tables
     assert any("has ended, and imports nothing any more" in problem for problem in carried_on.problems)
     assert (await world.move()).status is Status.SUCCESS
     assert world.destination.tables == world.tables
