@@ -57,8 +57,8 @@ class FlowLedger(Protocol):
         """Return the streams whose tables it has created."""
         ...
 
-    def is_ours(self, stream: StreamName) -> bool:
-        """Whether the stream's table had no rows before the Flow's first load."""
+    def ours(self) -> Set[StreamName]:
+        """Return the streams whose tables had no rows before the Flow's first load."""
         ...
 
     def created_objects(self) -> Collection[ObjectId]:
@@ -86,7 +86,6 @@ def ensure_table(
     """
     native = postgres_native(schema)
     _check_description(native, schema)
-    make_room(connection, name_of(native), ledger.created_objects)
     constraints_of(schema)  # unreadable ones are an error of this file, not of the end of the Movement
     table = _read_table(connection, native, schema.stream, ledger)
     parent = None if table is None else parent_of(connection, name_of(native))
@@ -121,14 +120,13 @@ def ensure_table(
 
 
 def _read_table(connection: Connection, native: Native, stream: StreamName, ledger: FlowLedger) -> TargetTable | None:
+    """Return the table, None when there is none: what has lost its name at the source gives it up."""
     try:
         return read_table(connection, *name_of(native), stream)
     except ConfigurationError:
-        if take_name(
-            connection, name_of(native), partial(tables_of_ours, ledger)
-        ):  # an index or a sequence that has lost it
-            return None
-        raise
+        make_room(connection, name_of(native), ledger.created_objects)
+        take_name(connection, name_of(native), partial(tables_of_ours, ledger))
+        return read_table(connection, *name_of(native), stream)
 
 
 def existing_table(connection: Connection, schema: StreamSchema) -> TargetTable:
@@ -189,8 +187,13 @@ def created_tables(ledger: FlowLedger) -> Set[str]:
 
 def tables_of_ours(ledger: FlowLedger) -> Set[str]:
     """Return as SQL the tables, and their partitions, that had no rows before the Flow's first load."""
-    natives = [postgres_native(schema) for schema in ledger.schemas() if ledger.is_ours(schema.stream)]
+    natives = _natives_of_ours(ledger)
     return {qualified(*name_of(it)) for native in natives for it in (native, *native.get("partitions", ()))}
+
+
+def _natives_of_ours(ledger: FlowLedger) -> Sequence[Native]:
+    ours = ledger.ours()
+    return [postgres_native(schema) for schema in ledger.schemas() if schema.stream in ours]
 
 
 def _flow_tables(connection: Connection, ledger: FlowLedger) -> FlowTables:
@@ -207,7 +210,7 @@ def _parts(connection: Connection, ledger: FlowLedger) -> Set[str]:
 
 
 def _tables(ledger: FlowLedger) -> Set[tuple[str, str]]:
-    return {name_of(postgres_native(schema)) for schema in ledger.schemas() if ledger.is_ours(schema.stream)}
+    return set(map(name_of, _natives_of_ours(ledger)))
 
 
 def _foreign_keys(ledger: FlowLedger) -> Set[ForeignKeyName]:

@@ -31,8 +31,13 @@ _SAME_WHEN_EQUAL = frozenset(
 """Types whose equal values are identical, text under a deterministic collation; not numeric, where 1.0 equals 1.00."""
 
 _TABLE = """
-SELECT c.oid, c.relkind, c.relkind = 'p'
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+SELECT c.oid, c.relkind::text, c.relkind = 'p'
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(name)s
+UNION ALL
+SELECT t.oid, 'type', false
+FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+WHERE n.nspname = %(schema)s AND t.typname = %(name)s AND t.typtype IN ('d', 'e', 'r')
 """
 
 
@@ -78,7 +83,7 @@ class TargetTable:
 
 def read_table(connection: Connection, schema: str, name: str, stream: str) -> TargetTable | None:
     """Return the table, None when there is none. ConfigurationError when something else has its name."""
-    row = connection.execute(_TABLE, (schema, name)).fetchone()
+    row = connection.execute(_TABLE, {"schema": schema, "name": name}).fetchone()
     if row is None:
         return None
     oid, kind, partitioned = row

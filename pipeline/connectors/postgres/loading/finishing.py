@@ -54,7 +54,8 @@ def finish(
     names = LocalNames(connection, lambda: {schema.stream for schema in schemas})
     tables = {names.localized(schema).stream: schema.stream for schema in schemas}
     wanted = {table for table, stream in tables.items() if stream in streams}
-    ours = {table for table in wanted if ledger.is_ours(tables[table])}
+    with_ours = ledger.ours()
+    ours = {table for table in wanted if tables[table] in with_ours}
     local = [names.localized(schema) for schema in sorted(schemas, key=lambda schema: schema.stream)]
     lasting = [schema for schema in local if schema.stream not in former]
     found = finish_streams(connection, lasting, wanted - former.keys(), ours, owners)

@@ -203,10 +203,8 @@ class ImportLedger:
 
     def has_later_schema(self, stream: StreamName, as_of: datetime) -> bool:
         """Whether a file that was exported after `as_of` has stored a schema of the stream."""
-        row = self._connection.execute(
-            "SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s AND as_of > %s", (self._flow, stream, as_of)
-        )
-        return row.rowcount > 0
+        later = "_pipeline.streams WHERE flow = %s AND stream = %s AND as_of > %s"
+        return self._exists(later, self._flow, stream, as_of)
 
     def previous_schema(self, stream: StreamName) -> StreamSchema | None:
         """Return the stored schema of a stream, if its table had no rows before the first load; else None."""
@@ -239,8 +237,7 @@ class ImportLedger:
 
     def streams(self) -> Set[StreamName]:
         """Return the names of the Flow's streams."""
-        rows = self._connection.execute("SELECT stream FROM _pipeline.streams WHERE flow = %s", (self._flow,))
-        return {StreamName(stream) for (stream,) in rows}
+        return self._streams_that("true")
 
     def former_partitions(self) -> Mapping[StreamName, Sequence[int]]:
         """Return the object ids of partitions that the source has no more, by stream."""
@@ -270,20 +267,22 @@ class ImportLedger:
         )
         return {(kind, name) for kind, name in rows}
 
-    def is_ours(self, stream: StreamName) -> bool:
-        """Whether the stream's table had no rows before the Flow's first load."""
-        return self._exists("_pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, stream)
+    def ours(self) -> Set[StreamName]:
+        """Return the streams whose tables had no rows before the Flow's first load."""
+        return self._streams_that("is_ours")
 
     def created(self) -> Set[StreamName]:
         """Return the streams whose tables the Flow created."""
-        rows = self._connection.execute(
-            "SELECT stream FROM _pipeline.streams WHERE flow = %s AND is_created", (self._flow,)
-        )
-        return {StreamName(stream) for (stream,) in rows}
+        return self._streams_that("is_created")
+
+    def _streams_that(self, condition: str) -> Set[StreamName]:
+        query = f"SELECT stream FROM _pipeline.streams WHERE flow = %s AND {condition}"
+        return {StreamName(stream) for (stream,) in self._connection.execute(query, (self._flow,))}
 
     def is_first_snapshot(self, file: EventFileId) -> bool:
         """Whether the stream's table has only records of this Movement, so that no key of a `full` file is there."""
-        return self.is_ours(file.stream) and not self._exists(
+        stream = "_pipeline.streams WHERE flow = %s AND stream = %s AND is_ours"
+        return self._exists(stream, self._flow, file.stream) and not self._exists(
             "_pipeline.marks WHERE flow = %s AND split_part(event_file, '/', 2) = %s "
             "AND split_part(event_file, '/', 1) <> %s",
             *(self._flow, encode_name(file.stream), str(file.movement)),

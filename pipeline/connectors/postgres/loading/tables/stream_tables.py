@@ -93,7 +93,7 @@ class StreamTables:
         """Return how rejected records of a stream are loaded, in the connection's transaction."""
         local = LocalNames(connection, ledger.streams, schema.stream).localized(schema)
         is_widened = schema.stream in ledger.created()
-        before = local if ledger.is_ours(schema.stream) else None  # so that a stand-in for a partition stays one
+        before = local if schema.stream in ledger.ours() else None  # so that a stand-in for a partition stays one
         return target_of(ensure_table(connection, local, ledger, before)[0], local, schema, is_widened=is_widened)
 
     def widen(
