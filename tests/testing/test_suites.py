@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.domain.errors import ConfigurationError, RefusedError
-from pipeline.kit import Batch, Exporter, Import, Importer, Json, Refused, Upsert
+from pipeline.domain.errors import ConfigurationError, RefusedError, UnreadableError
+from pipeline.kit import Batch, Exporter, Import, Importer, Json, Page, Refused, Upsert
 from pipeline.kit.places.load import load
 from pipeline.kit.places.reference import Kind, PluginReference
 from pipeline.testing import exporter_suite, importer_suite
@@ -254,6 +254,26 @@ def test_keys_may_be_more_than_numbers_and_text(key: Any, request: pytest.Fixtur
     exporter_suite(exporter)().test_everything_arrives()
     importer_suite(importer)().test_fixture_stream("one_row", request)
     assert torture_run.run_seed(torture_run.learned(Subject(exporter, importer)), 0).broken == ()
+
+
+@pytest.mark.parametrize("following", ["again", ""])
+def test_a_list_whose_cursor_comes_again_ends(following: str) -> None:
+    exporter = Exporter("endless")
+
+    @exporter.scratch
+    async def scratch() -> AsyncIterator[None]:
+        yield None
+
+    @exporter.pages("tags", row=Tag, key="name", order="stable")
+    async def tags(client: None, after: str | None) -> Page[Tag]:
+        return Page([Tag("a", 1)], next=following)
+
+    suite = exporter_suite(exporter)()
+    if not following:  # it is the last page
+        suite.test_everything_arrives()
+        return
+    with pytest.raises(UnreadableError, match="comes twice"):
+        suite.test_reading_again_gives_the_same()
 
 
 def test_a_dump_that_gives_no_rows_is_told_with_its_line() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.kit.authors_line import misuse
 from pipeline.kit.calls import call, iterated, open_client, opened
 from pipeline.kit.configuration.names import REQUIRES, SettingNames
@@ -19,6 +19,7 @@ from pipeline.kit.declared import DeclaredStream, Delivery, Reading
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.levels import check_levels
+from pipeline.kit.reading.list_count import ListCount
 from pipeline.testing.torture.apps.generated_app import GeneratedApp, streams_for
 from pipeline.testing.torture.apps.plain_app import PlainApp, plain_importer
 
@@ -175,6 +176,11 @@ async def _rows_of(exporter: Exporter, stream: DeclaredStream, client: Any) -> d
             values = dict(zip(names, stream.row.read(row), strict=True))
             found[tuple([values[name] for name in stream.key])] = values
 
+    def ensure_new(cursor: str) -> None:
+        if cursors.repeats(cursor):
+            raise UnreadableError(f"{stream.line}: {what}: the cursor {cursor!r} comes twice. It would never end.")
+
+    cursors = ListCount(stream.name, None)
     match stream.reading:
         case Reading.ROWS:
             async for row in iterated(stream.function, client, what=what):
@@ -182,7 +188,8 @@ async def _rows_of(exporter: Exporter, stream: DeclaredStream, client: Any) -> d
         case Reading.PAGES:
             page = await call(stream.function, client, None, what=what)
             add(page.rows)
-            while page.next is not None:
+            while page.next:
+                ensure_new(page.next)
                 page = await call(stream.function, client, page.next, what=what)
                 add(page.rows)
         case Reading.CHANGES:
@@ -193,4 +200,6 @@ async def _rows_of(exporter: Exporter, stream: DeclaredStream, client: Any) -> d
                 for key in part.deletes:
                     found.pop(key if isinstance(key, tuple) else (key,), None)
                 since, more = part.cursor, part.more
+                if more:
+                    ensure_new(since)
     return found
