@@ -16,12 +16,11 @@ from pipeline.testing.simulated.virtual_time import run_virtually
 from pipeline.testing.suites.moving import UndisturbedFlow
 from pipeline.testing.suites.under_faults import check_under_faults, seeds_of
 from pipeline.testing.torture.apps.plain_app import PlainApp, plain_importer
-from pipeline.testing.torture.ends import SourceEnd, Subject
+from pipeline.testing.torture.ends import MOST_PAGES, SourceEnd, Subject
 from pipeline.testing.torture.loading import hooked
 
 CHANGES = 20
 """How often the app is changed before its rows are read, so that there are some."""
-MOST_PAGES = 10_000
 
 
 def exporter_suite(exporter: Exporter) -> type:
