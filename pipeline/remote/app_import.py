@@ -96,26 +96,26 @@ class AppImport:
         """Return the marks of all Event Files."""
         return await self._marks.read()
 
-    async def report(self, reports: Sequence[FileStatus]) -> Sequence[Taken]:
-        """Take reports in their order; return what became of each. ConflictError when the Movement has settled.
+    async def report(self, reports: Sequence[FileStatus], *, together: bool = False) -> Sequence[Taken]:
+        """Take reports in their order; return what became of each. With `together`, all are taken or none.
 
+        ConflictError when the Movement has settled, ConfigurationError when a line is not in its file: nothing is taken.
         The files that are imported are marked together, at the end.
         """
         self._ensure_open()
         streams = {report.file.stream for report in reports}
         entries, marks = await self.entries(streams), await self._marks_of(streams)
         guard = _Guard(self.movement.number, await self._kept.fenced(), entries, marks)
-        taken, new = list[Taken](), dict[EventFileId, KeptMark]()
+        taken, new = [guard.take(report) for report in reports], dict[EventFileId, KeptMark]()
+        if together and not {Taken.EARLIER, Taken.STOPPED}.isdisjoint(taken):
+            return taken
         async with opened_rejections(self._kept) as rejected:
-            for report in reports:
-                entry = entries.get(report.file)
-                outcome = Taken.UNKNOWN if entry is None else guard.outcome(report)
-                if entry is not None and outcome is Taken.FAILED:
+            for report, outcome in zip(reports, taken, strict=True):
+                if outcome is Taken.FAILED:
                     reason = report.reason or "no reason given"
-                    await self._reports.put_failure(entry.id, guard.number, reason, final=report.final)
-                elif entry is not None and outcome is Taken.IMPORTED:
-                    marks[entry.id] = new[entry.id] = await self._mark(report, entry, rejected)
-                taken.append(outcome)
+                    await self._reports.put_failure(report.file, guard.number, reason, final=report.final)
+                elif outcome is Taken.IMPORTED:
+                    new[report.file] = await self._mark(report, entries[report.file], rejected)
         added = await self._marks.add(new)
         return [
             Taken.ALREADY if outcome is Taken.IMPORTED and report.file not in added else outcome
@@ -145,8 +145,6 @@ class AppImport:
                     continue
                 deletes += text.startswith(b'{"delete"')
                 rejected.append(KeptRejection(str(entry.id), line, key, one.reason, text.decode(), stream, one.column))
-        if wanted:
-            raise ConfigurationError(f"Event File {entry.id} has no record in line {min(wanted)}.")
         await kept.replace(rejected, accepted)
         return len(rejected), deletes
 
@@ -156,8 +154,7 @@ class AppImport:
         ConflictError for SUCCESS while files are not reported, and while the export has not ended.
         """
         self._ensure_open()
-        if not self.movement.exported:
-            raise ConflictError("The export has not ended: more groups may follow. Settle when it has.")
+        self.ensure_exported()
         entries, marks = await self.entries(), await self._marks.read()
         left = [file for file in entries if file not in marks]
         if status == "SUCCESS" and left:
@@ -168,6 +165,11 @@ class AppImport:
         for file in left:
             await self._reports.put_failure(file, self.movement.number, reason or f"settled as {status}", final=True)
         return len(left)
+
+    def ensure_exported(self) -> None:
+        """ConflictError while more groups may follow."""
+        if not self.movement.exported:
+            raise ConflictError("The export has not ended: more groups may follow. Settle when it has.")
 
     async def put_progress(self, percent: float, message: str) -> float:
         """Take the app's percent; return what counts: it never falls."""
@@ -205,7 +207,7 @@ class AppImport:
 
 
 class _Guard:
-    """Says what a report leads to, with these marks: those that it is given, and those that are added to them."""
+    """Says what each report leads to, with these marks and after the reports before it. Nothing is stored."""
 
     def __init__(
         self,
@@ -214,22 +216,35 @@ class _Guard:
         entries: Mapping[EventFileId, FileEntry],
         marks: Mapping[EventFileId, KeptMark],
     ) -> None:
-        self.number, self._fenced, self._marks = number, fenced, marks
+        self.number, self._fenced, self._entries, self._marked = number, fenced, entries, set(marks)
         self._after = dict(_after(entries, marks))
         self._latest: dict[StreamName, int] = {}
         for file, mark in marks.items():
             self._latest[file.stream] = max(self._latest.get(file.stream, 0), mark.movement)
 
-    def outcome(self, report: FileStatus) -> Taken:
+    def take(self, report: FileStatus) -> Taken:
+        """Return what a report leads to. ConfigurationError when it refuses a line that is not in its file."""
+        if (entry := self._entries.get(report.file)) is None:
+            return Taken.UNKNOWN
+        if (outcome := self._outcome(report)) is Taken.IMPORTED:
+            end = FIRST_LINE + entry.upserts + entry.deletes
+            if missing := [refused.line for refused in report.refused if refused.line >= end]:
+                raise ConfigurationError(
+                    f"Event File {entry.id} has no record in line {min(missing)}. Nothing was taken."
+                )
+            self._marked.add(report.file)
+        return outcome
+
+    def _outcome(self, report: FileStatus) -> Taken:
         file = report.file
-        if file in self._marks:
+        if file in self._marked:
             return Taken.ALREADY
         if report.status is ReportedStatus.FAILED:
             return Taken.FAILED
         if self._fenced >= self.number:
             return Taken.STOPPED
         after, latest = self._after.get(file, ()), self._latest.get(file.stream, 0)
-        why = reason_to_give_way(file, self.number, after, marked=self._marks, latest_movement=latest)
+        why = reason_to_give_way(file, self.number, after, marked=self._marked, latest_movement=latest)
         return Taken.IMPORTED if why is None else Taken.EARLIER
 
 

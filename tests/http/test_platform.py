@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
@@ -16,8 +17,9 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from pipeline.domain.errors import TransientError
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Status
+from pipeline.http.platform.transfers import message_id, transfer_of
 from pipeline.http.platform.webhooks import Webhooks
 from pipeline.http.site import PlatformProfile
 from pipeline.http.tokens import Role, Side
@@ -155,6 +157,40 @@ async def test_data_that_follows_other_data_is_announced_and_acknowledged_after_
     assert (await api.call("POST", f"{FORGE}/message/{event['transferId']}/status", json=failed))[0] == 204
     movement = await settled(settings, 2)
     assert (movement.status, "the app reports FAILED" in str(movement.problems)) == (Status.INCOMPLETE, True)
+
+
+async def test_of_messages_of_which_one_comes_too_early_none_is_taken(
+    app: tuple[PlatformApp, Settings], tmp_path: Path
+) -> None:
+    api, settings = app
+    await begin(settings)
+    await api.event("app-data-uploaded", 2)
+    failed = {"status": "FAILED", "messageIds": [one["messageId"] for one in api.events if "key" in one]}
+    await api.call("POST", f"{FORGE}/message/{api.events[0]['transferId']}/status", json=failed)
+    await settled(settings, 1)
+    change(tmp_path / "app.db", "UPDATE person SET name = 'new'")
+    await begin(settings)
+    transfer = (await api.event("app-data-uploaded", 4))["transferId"]
+    pet, first, second = [
+        message_id(UUID(transfer), EventFileId.parse(file))
+        for file in ("1/pet/full/0", "1/person/full/0", "2/person/incremental/0")
+    ]
+    path = f"{FORGE}/message/{transfer}/status"
+    status, problem = await api.call("POST", path, json={"status": "SUCCESS", "messageIds": [pet, second]})
+    assert (status, "other data comes before it" in problem["detail"]) == (409, True)
+    assert await (await transfer_of(api.server.site, FlowName("crm"))).importing.marks() == {}
+    assert (await api.call("POST", path, json={"status": "SUCCESS", "messageIds": [pet, first, second]}))[0] == 204
+    assert (await settled(settings, 2)).status is Status.SUCCESS
+
+
+async def test_success_before_the_end_of_the_export_takes_nothing(app: tuple[PlatformApp, Settings]) -> None:
+    api, settings = app
+    number = await begin(settings)
+    transfer = (await api.event("app-data-uploaded", 2))["transferId"]
+    await api.server.site.runtime.flows.update(FlowName("crm"), number, lambda now: replace(now, exported=False))
+    status, problem = await api.call("POST", f"{CONNECT}/progress/{transfer}", json={"status": "SUCCESS"})
+    assert (status, "The export has not ended" in problem["detail"]) == (409, True)
+    assert await (await transfer_of(api.server.site, FlowName("crm"))).importing.marks() == {}
 
 
 async def test_a_connect_app_reports_progress_and_ends_with_success(app: tuple[PlatformApp, Settings]) -> None:

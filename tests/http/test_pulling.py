@@ -156,6 +156,33 @@ async def test_a_file_that_fails_for_good_leaves_the_movement_incomplete(
     assert (status, "has settled" in problem["detail"]) == (409, True)
 
 
+async def test_of_reports_with_a_line_that_is_not_in_its_file_nothing_is_taken(
+    begun: tuple[App, Server, Settings, int],
+) -> None:
+    app, server, settings, number = begun
+    [file] = await app.ready(number)
+    pet = (await app.get(f"/{number}/groups/pet/files"))["items"][0]["file"]
+    refused = {"file": file["file"], "status": "imported", "refused": [{"line": 6, "reason": "no such name"}]}
+    failed = {"file": pet, "status": "failed", "final": True, "reason": "disk full"}
+    wrong = {"file": pet, "status": "imported", "refused": [{"line": 3, "reason": "there are two lines"}]}
+    for before in (refused, failed):
+        status, problem = await app.post(f"/{number}/status", {"files": [before, wrong]})
+        assert (status, "no record in line 3. Nothing was taken." in problem["detail"]) == (422, True)
+        assert not (await app.ready(number))[0]["imported"]
+        _, found = await server.get(f"/api/v1/flows/crm/movements/{number}/rejected")
+        assert isinstance(found, dict)
+        assert found["items"] == []
+    del wrong["refused"]
+    status, found = await app.post(f"/{number}/status", {"files": [refused, wrong]})
+    assert (status, [one["outcome"] for one in found["items"]]) == (200, ["imported", "imported"])
+    movement = await settled(settings, number)
+    assert (movement.status, movement.totals.rejected, "disk full" in str(movement.problems)) == (
+        Status.INCOMPLETE,
+        1,
+        False,
+    )
+
+
 async def test_settling_names_what_is_left_out(begun: tuple[App, Server, Settings, int]) -> None:
     app, _, settings, number = begun
     await app.ready(number)

@@ -75,6 +75,7 @@ async def put_progress(transfer: OpenTransfer, wanted: Progress) -> dict[str, ob
     if wanted.status == "IN_PROGRESS" and 0 < wanted.percent < before:
         return {"status": wanted.status, "percent": before}
     if wanted.status == "SUCCESS":
+        importing.ensure_exported()
         while due := await transfer.due():
             await data.report(transfer, [entry.id for entry in due], failed=False)
     percent = ENDED if wanted.status == "SUCCESS" else min(max(wanted.percent, before), ENDED - 1)

@@ -173,10 +173,10 @@ async def acknowledge(transfer: OpenTransfer, wanted: Acknowledgement) -> None:
 
 
 async def report(transfer: Transfer, files: list[EventFileId], *, failed: bool) -> None:
-    """Report Event Files. ProblemError names one that comes too early."""
+    """Report Event Files. ProblemError names one that comes too early; none is taken then."""
     status = ReportedStatus.FAILED if failed else ReportedStatus.IMPORTED
     taken = await transfer.importing.report(
-        [FileStatus(file, status, failed, "the app reports FAILED") for file in files]
+        [FileStatus(file, status, failed, "the app reports FAILED") for file in files], together=True
     )
     early = [file for file, outcome in zip(files, taken, strict=True) if outcome in (Taken.EARLIER, Taken.STOPPED)]
     if early:
