@@ -230,12 +230,16 @@ def guard_existing(store: ObjectStore, settings: Settings) -> GuardExisting:
     """Return what an import asks before its first load of a stream. Nothing is known of what an app has."""
 
     def guard(flow: Flow, session: DestinationSession) -> ExistingRecords | None:
-        there = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
-        if is_app(there[0]):
+        if leads_to_app(flow):
             return None
         return StoredGuard(store, flow, session, readable_destination(flow, settings, generated=False))
 
     return guard
+
+
+def leads_to_app(flow: Flow) -> bool:
+    """Whether the destination of a Flow is an app, in Python or over HTTP."""
+    return is_app(_locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)[0])
 
 
 def ensure_fits(flow: Flow) -> None:

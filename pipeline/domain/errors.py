@@ -46,7 +46,7 @@ class AbsentError(PipelineError):
 TAKEN_AWAY = (
     "An expiry rule of the bucket or a person has removed it. Restore it, or run `pipeline rebuild FLOW`: it compares source "
     "and destination, and the next Movement moves what differs. Or move under another name (--flow NAME): everything is "
-    "then exported and imported again."
+    "then exported and imported again, and an app that gives its objects ids has them twice."
 )
 """The way out when a stored object that another one names does not exist."""
 

@@ -349,3 +349,39 @@ def test_the_example_of_the_documentation_moves(
     (tmp_path / "people.py").write_text(code)
     assert pipeline("move", "./people.py:exporter", "copy.db").code == 0
     assert contents(tmp_path / "copy.db") == rows
+
+
+NUMBERED = """\
+importer = Importer("numbered")
+OBJECTS = Path(__file__).with_name("objects.json")
+
+@importer.creates("people", row=dict)
+async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+    objects = json.loads(OBJECTS.read_text())
+    objects.append(row["name"])
+    OBJECTS.write_text(json.dumps(objects))
+    return str(len(objects) - 1)
+
+@create.update
+async def update(target: None, id_: str, row: dict[str, object], ctx: Import) -> None:
+    objects = json.loads(OBJECTS.read_text())
+    objects[int(id_)] = row["name"]
+    OBJECTS.write_text(json.dumps(objects))
+"""
+
+
+def test_a_rebuilt_flow_into_an_app_creates_no_object_again(pipeline: CommandLine, tmp_path: Path) -> None:
+    write_plugin(tmp_path / "numbered.py", NUMBERED)
+    (tmp_path / "objects.json").write_text("[]")
+    move = ("move", "./app.py:exporter", "./numbered.py:importer", "--source-set", "path=rows.json", "--flow", "people")
+    assert pipeline(*move).code == 0
+    for lost in (tmp_path / ".pipeline" / "store" / "objects" / "flows" / "people" / "snapshots").rglob("*"):
+        if lost.is_file():
+            lost.unlink()
+    write_rows(tmp_path, [(0, "changed"), *ROWS[1:], (9, "new")])
+    assert "pipeline rebuild" in pipeline(*move).err
+    rebuilt = pipeline("rebuild", "people")
+    assert (rebuilt.code, "people: moved as a whole: the destination is an app" in rebuilt.out) == (0, True)
+    assert pipeline(*move).code == 0
+    objects = json.loads((tmp_path / "objects.json").read_text())
+    assert objects == ["changed", "name 1", "name 2", "name 3", "name 4", "new"]

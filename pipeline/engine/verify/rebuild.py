@@ -48,7 +48,10 @@ class Rebuilding:
 
 
 class Rebuilder:
-    """Rebuilds one Flow. `source` and `copy`, the destination, are read as a Movement reads them. `early_end` ends one."""
+    """Rebuilds one Flow. `source` and `copy`, the destination, are read as a Movement reads them. `early_end` ends one.
+
+    `copy` is None for an app: its streams are moved as a whole.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Rebuilder:
         flows: FlowStore,
         name: FlowName,
         source: Source,
-        copy: Source,
+        copy: Source | None,
         early_end: EarlyEnd,
     ) -> None:
         self._store, self._flows, self._name, self._early_end = store, flows, name, early_end
@@ -73,10 +76,14 @@ class Rebuilder:
         number = max(imported, flow.movements, await self._highest("movements/"), await self._highest("events/")) + 1
         async with AsyncExitStack() as stack:
             here = await stack.enter_async_context(self._source.open_snapshot())
+            streams, states = grouped(await here.streams(), flow.declared), dict[StreamName, ObjectKey]()
+            if self._copy is None:
+                self._whole = {schema.stream: "the destination is an app" for schema in streams}
+                return Rebuilding(await self._commit(flow, number, states), self._differences, self._whole)
             copy = await stack.enter_async_context(self._copy.open_snapshot())
-            there, states = await copy.streams(), {}
+            there = await copy.streams()
             invalidated = stack.enter_context(InvalidatedStreams())
-            for schema in grouped(await here.streams(), flow.declared):
+            for schema in streams:
                 other = counterpart(schema.stream, there)
                 if other is None:
                     self._whole[schema.stream] = "the destination does not have it"

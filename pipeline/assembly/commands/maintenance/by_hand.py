@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from pipeline.assembly.commands.lifecycle.wishes import early_end
-from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination
+from pipeline.assembly.connectors import flow_destination, flow_source, leads_to_app, readable_destination
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.domain.planning.retention import Reason
@@ -50,7 +50,7 @@ async def rebuild(flow: str, *, settings: Settings | None = None) -> Rebuilding:
     async with _locked(name, settings or load_settings()) as runtime:
         found = await runtime.flows.read_flow(name)
         source = flow_source(found, runtime.settings)
-        copy = readable_destination(found, runtime.settings, generated=False)
+        copy = None if leads_to_app(found) else readable_destination(found, runtime.settings, generated=False)
         async with flow_destination(found, runtime.store).open(found.marks_namespace) as session:
             marks = await session.marks()
         imported = max((max(file.movement, mark.movement) for file, mark in marks.items()), default=0)
