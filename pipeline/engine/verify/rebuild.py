@@ -106,8 +106,8 @@ class Rebuilder:
         if derived := await derived_flows(self._flows, flow.name):
             names = ", ".join(repr(one.name) for one in derived)
             raise ConfigurationError(
-                f"{names} import what Flow {flow.name!r} has stored, and its history is given up when it is rebuilt. Move to "
-                "their destinations with Flows of their own (pipeline move --flow NAME), and delete them first."
+                f"Flow {flow.name!r} cannot be rebuilt, since its history would be given up, and these derived Flows import "
+                f"it: {names}. Remove them (pipeline flow remove NAME), and move to their destinations with Flows of their own."
             )
         ensure_not_pruned(flow)
         with suppress(AbsentError):
