@@ -14,9 +14,9 @@ NOTICE_KINDS = frozenset(
         "comment",
         "extended attribute",
         "file setting",
+        "file flag",
         "foreign data wrapper",
         "foreign server",
-        "file flag",
         "grant",
         "mount point",
         "owner",
@@ -39,7 +39,7 @@ NOTICE_KINDS = frozenset(
 GAP_KINDS = frozenset(
     {
         "access control list", "access method", "aggregate", "capability", "cast", "collation", "column", "constraint",
-        "conversion",        "default", "device",
+        "conversion", "default", "device",
         "domain", "event trigger", "extension", "fifo", "file", "foreign table", "former table", "function",
         "generated column",
         "index", "language", "large object", "materialized view", "operator", "operator class", "policy", "procedure",

@@ -307,13 +307,11 @@ def _keyed(row: RowType, key: KeyNames, line: str) -> tuple[RowType, tuple[str, 
     names = tuple(given) if isinstance(given, tuple | list) else (key,)
     if not names:
         raise misuse(line, "the key is empty", "Name the field that identifies a row")
-    if len(set(names)) < len(names):
-        raise misuse(line, f"the key names a field twice: {', '.join(map(str, names))}", "Name each field once")
     fields = {field.column.name: field for field in row.fields}
     for name in names:
         if names.count(name) > 1:
             raise misuse(line, f"the key names {name!r} twice", "Name each field once")
-        if name not in fields:
+        if not isinstance(name, str) or name not in fields:
             known = ", ".join(fields)
             raise misuse(line, f"the key names {name!r}, which the row does not have", f"The row has: {known}")
         field = fields[name]

@@ -109,8 +109,8 @@ async def test_a_page_of_an_event_file_shows_nothing_else_of_the_server_or_the_s
 
 async def test_the_links_to_event_files_lead_there_whatever_the_name_of_the_stream(server: Server) -> None:
     with closing(sqlite3.connect(server.directory / "app.db")) as db, db:
-        db.execute('CREATE TABLE "50%/ä <i>"(id INTEGER PRIMARY KEY)')
-        db.execute('INSERT INTO "50%/ä <i>" VALUES(1)')
+        db.execute('CREATE TABLE "50%/ä <i>"(id INTEGER PRIMARY KEY, text)')
+        db.execute('INSERT INTO "50%/ä <i>" VALUES(1, ?)', ("one\u2028record",))
     settings = Settings(home=server.directory / "home")
     await move(server.directory / "app.db", server.directory / "copy.db", flow="crm", settings=settings)
     async with await log_in(server, START_TOKEN) as client:
@@ -118,6 +118,7 @@ async def test_the_links_to_event_files_lead_there_whatever_the_name_of_the_stre
         page = await read(client, URL(html.unescape(found[0]), encoded=True))
         [download] = re.findall(r'href="(/api/v1/[^"]+)"', page)
         assert "1 records of 50%/ä &lt;i&gt;" in page
+        assert "one\u2028record" in page
         async with client.get(URL(html.unescape(download), encoded=True)) as answer:
             assert answer.status == 200
 

@@ -29,7 +29,8 @@ MISTAKES = [
     ("exporter.rows('a', row=Row, key='id', scopes=(7,))  # here", "the name of a scope is 7"),
     ("exporter.rows('a', row=dict, key='id', columns={'id': int, 7: int})  # here", "the name of a field is 7"),
     ("exporter.rows('a', row=Row, key=None)  # here", "key names None, .*The row has: id, name"),
-    ("exporter.rows('a', row=Row, key=('id', 'id'))  # here", "key names a field twice: id, id"),
+    ("exporter.rows('a', row=Row, key=('id', 'id'))  # here", "key names 'id' twice"),
+    ("exporter.rows('a', row=Row, key={'id'})  # here", "key names {'id'}, .*The row has: id, name"),
     ("@dataclass\nclass Empty: ...\nexporter.rows('a', row=Empty, key='id')  # here", "Empty has no fields"),
     *[
         (f"exporter.changes('a', row=Row, key='id', lag={lag})  # here", r"lag=.* is not possible.*from 0 to ten years")

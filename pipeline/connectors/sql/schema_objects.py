@@ -37,8 +37,9 @@ class SchemaObject:
     def is_same(self, other: SchemaObject) -> bool:
         """Whether the definitions are equal.
 
-        The state of the copy does not count: the position of a sequence,
-        and `read_as`, the statements that the destination makes of those that created the object."""
+        The state of the copy does not count: the position of a sequence, and `read_as`, how the destination writes the
+        statements that created the object.
+        """
         return self.create == other.create and self._definition() == other._definition()
 
     def _definition(self) -> Mapping[str, Any]:

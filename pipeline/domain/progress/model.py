@@ -244,11 +244,10 @@ class ProgressModel:
         return likely, min(MOST_DOUBT, doubt + (EXPORTING_DOUBT if read else 0.0))
 
     def _at_this_pace(self, left: float, at_once: float) -> float:
-        """Return how long the work that is `left` takes, in seconds of one worker, at the pace of late.
+        """Return how long the work that is `left`, in seconds of one worker, takes at the pace of late.
 
-        Of the files in hand, half is done.
-
-        The rates do not know how the export and the importers hinder each other; the pace does, while both go on.
+        Half of the files in hand counts as done. The rates do not know how the export and the importers hinder each other;
+        the pace does, while both go on.
         """
         in_hand = list(self._waiting.values())[: round(at_once)]
         done = sum(one.records * self._groups[one.group].loading.mean for one in in_hand) / 2

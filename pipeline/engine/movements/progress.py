@@ -62,8 +62,8 @@ class ProgressKeeper:
     `document` holds the counts.
 
     `begun` is when the run began, by anyio's clock; by default it is now. `before` is what this process has counted in the
-    Movement before. `estimate`: all events of the Movement come here,
-    so that it can be said how far it is. `paused_groups` are those that people have paused.
+    Movement before. `estimate`: all events of the Movement come here, so that it can be said how far it is.
+    `paused_groups` are those that people have paused.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ RELEASE_AFTER_SECONDS = 0.5
 LINGER_SECONDS = 10.0
 """An unused destination stays open this long: the next group of the Movement often follows at once."""
 MOST_COUNTED = 1000
-"""Of this many Movements whose destination is closed the counts are kept, for when it is opened again."""
+"""The counts of this many Movements are kept, for when their destinations are opened again."""
 
 ConnectDestination = Callable[[Flow], Destination]
 
@@ -123,8 +123,7 @@ class MovementPool:
     async def _host_open(self, movement: Movement, opened: _Opened) -> None:
         flow = await self._context.flows.read_flow(movement.flow)
         async with self._connect(flow).open(flow.marks_namespace) as session:
-            counted = self._counted.pop((movement.flow, movement.number), None)
-            progress = ProgressKeeper(self._context, movement, self._worker, before=counted)
+            progress = self._counting(movement)
 
             def stopping(label: Label) -> bool:
                 return self._stopping() or opened.watch.stops(label)
@@ -148,9 +147,15 @@ class MovementPool:
             opened.ready.set()
             async with progress.released_at_end():
                 await self._keep(movement, opened, importing, progress)
-            while len(self._counted) >= MOST_COUNTED:
-                del self._counted[next(iter(self._counted))]
-            self._counted[movement.flow, movement.number] = progress.document
+
+    def _counting(self, movement: Movement) -> ProgressKeeper:
+        """Return what goes on with the counts of this process in the Movement, also after its destination has failed."""
+        key = (movement.flow, movement.number)
+        progress = ProgressKeeper(self._context, movement, self._worker, before=self._counted.pop(key, None))
+        while len(self._counted) >= MOST_COUNTED:
+            del self._counted[next(iter(self._counted))]
+        self._counted[key] = progress.document
+        return progress
 
     async def _keep(
         self, movement: Movement, opened: _Opened, importing: MovementImport, progress: ProgressKeeper

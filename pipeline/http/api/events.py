@@ -106,7 +106,7 @@ async def _stream(site: Site, flow: FlowName, last: str | None) -> AsyncIterator
 
 
 async def _split(site: Site, flow: FlowName, last: str | None) -> tuple[Sequence[OutboxEvent], Sequence[OutboxEvent]]:
-    """Return the events up to `last`, and those behind it: all of them when there is no such event (any more)."""
+    """Return the events up to `last`, and those behind it: all of them when there is no such event."""
     if last is None:
         return (), ()
     events = (await read_history(site.runtime, flow)).events

@@ -99,7 +99,8 @@ async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Aske
     if (asked.groups and verb not in _OF_GROUPS) or (asked.until and verb is not Verb.PAUSE):
         what, verbs = ("until", (Verb.PAUSE,)) if asked.until else ("groups", _OF_GROUPS)
         raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"{verb} takes no {what!r}; {', '.join(verbs)} do. Nothing was done."
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{verb} takes no {what!r}: that is for {', '.join(verbs)}. Nothing was done.",
         )
     found = await site.runtime.flows.read_flow(flow)
     latest = await site.runtime.flows.latest(found)

@@ -176,7 +176,8 @@ async def _beginning(site: Site, owner: FlowName, file: EventFileId) -> tuple[He
     async with site.runtime.store.open_stream(event_file_key(owner, file)) as pieces:
         async for piece in pieces:
             for block in reader.feed(piece):
-                lines += block.decode("utf-8", "replace").splitlines()[: RECORDS_SHOWN - len(lines)]
+                some = block.splitlines()[: RECORDS_SHOWN - len(lines)]  # not of text, which has other ends of lines
+                lines += [line.decode("utf-8", "replace") for line in some]
             if len(lines) == RECORDS_SHOWN:
                 break
     if reader.header is None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
+from pipeline.connectors.postgres.session.connection import connect
+from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
 from tests.connectors.postgres.owners import owned_place
@@ -134,3 +137,9 @@ async def test_a_trigger_that_its_owner_may_not_disable_is_named(places: tuple[P
         place.run("DROP EVENT TRIGGER forbid")
         assert await session.finish([ITEM.stream]) == []
     assert place.rows(STATES) == [("alter_v", "O")]
+
+
+async def test_a_table_without_triggers_costs_no_request(places: tuple[Place, Place]) -> None:
+    connection = connect(parse_location(places[1].uri), "test")
+    connection.close()
+    assert SideEffects(connection, [], as_replica=False).violations() == []

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import anyio
 
+from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import Label
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.progress.shown import ShownProgress
+from pipeline.testing.simulated.calls import Faults, Work
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess, numbered
 from tests.engine.lifecycle.slow import latest, progress, slow_destination, wish
 from tests.engine.mover_world import FLOW
 from tests.loops import on_trio
+
+T = TypeVar("T")
+
+
+@dataclass
+class Outage(Faults):
+    """The destination does not say what it has while `is_down`."""
+
+    is_down: bool = False
+
+    async def call(self, name: str, work: Work[T], halfway: Work[object] | None = None) -> T:
+        if self.is_down and name.startswith("destination.marks"):
+            raise TransientError("the destination does not answer")
+        return await super().call(name, work, halfway)
 
 
 async def watched(fleet: Fleet, number: int) -> list[tuple[float, ShownProgress]]:
@@ -62,4 +79,24 @@ async def test_only_what_is_pending_counts_and_a_worker_that_opens_its_destinati
         await wish(fleet, Verb.RESUME)
         percents = [shown.percent for _, shown in await watched(fleet, number)]
     assert min(percents) >= paused.percent
+    assert percents == sorted(percents)
+
+
+@on_trio
+async def test_a_worker_goes_on_counting_though_its_destination_did_not_answer_when_it_was_opened_again() -> None:
+    fleet, outage = Fleet(numbered(120), destination=slow_destination(), limits=replace(LIMITS, importers=1)), Outage()
+    async with fleet.workers(WorkerProcess(fleet, "one", faults=outage)):
+        number = (await fleet.start()).number
+        await fleet.exported(number)
+        await anyio.sleep(10)
+        await wish(fleet, Verb.PAUSE)
+        await anyio.sleep(60)  # the destination is closed meanwhile
+        paused = await progress(fleet)
+        outage.is_down = True
+        await wish(fleet, Verb.RESUME)
+        await anyio.sleep(40)
+        outage.is_down = False
+        percents = [shown.percent for _, shown in await watched(fleet, number)]
+    assert paused is not None
+    assert min(percents) >= paused.percent > 0
     assert percents == sorted(percents)

@@ -301,6 +301,23 @@ async def test_nothing_is_added_to_an_incomplete_movement(
     assert set(fleet.destination.loads.values()) == {1}
 
 
+@on_trio
+async def test_a_movement_settles_though_its_destination_has_lost_a_mark() -> None:
+    fleet = frozen_fleet()
+    async with fleet.workers(WorkerProcess(fleet, "one", roles=("export", "import"))):
+        movement = await fleet.exported((await fleet.start()).number)
+        await anyio.sleep(60)
+        context = EngineContext(fleet.store, fleet.queue, fleet.clock, fleet.reporter, fleet.flows, fleet.limits)
+        async with fleet.destination.open((await fleet.flows.read_flow(FLOW)).marks_namespace) as session:
+            marks = dict(await session.marks())
+            lost = EventFileId(1, StreamName("a"), Phase.FULL, 9)
+            settling = Settlement(context, session)
+            settled = await settling.settle(
+                movement, list(movement.file_lists.values()), marks | {lost: marks.popitem()[1]}, {}, Totals()
+            )
+    assert settled.status is Status.INCOMPLETE
+
+
 @pytest.mark.parametrize("fences", [True, False])
 @on_trio
 async def test_what_was_done_until_a_time_out_is_counted(fences: bool) -> None:

@@ -106,7 +106,7 @@ def restore_attached(connection: Connection, objects: Iterable[SchemaObject]) ->
 def make_room(connection: Connection, table: tuple[str, str], created: Callable[[], Collection[ObjectId]]) -> None:
     """Drop the view, sequence or type with the name of a table, which the source has now, if the Flow has `created` it.
 
-    So it does with views on it, which the end of the Movement creates again. ConfigurationError when anything else depends
+    Views on it are dropped, too; the end of the Movement creates them again. ConfigurationError when anything else depends
     on it.
     """
     found = connection.execute(_IN_THE_WAY, {"name": qualified(*table)}).fetchall()

@@ -97,7 +97,7 @@ class SideEffects:
 
     def violations(self) -> list[str]:
         """Return what to say of those that cannot be suspended: they may change rows that no record names."""
-        is_refused = self._is_refused()
+        is_refused = any(one.is_ours for one in self.active) and self._is_refused()
         return [
             f"{one} acts while rows are loaded, and may change or drop rows: "
             + (
@@ -113,7 +113,7 @@ class SideEffects:
         """Whether the server does not let us disable those of our tables. One that is locked now was disabled before."""
         try:
             with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction(force_rollback=True):
-                self._connection.execute("SET LOCAL lock_timeout = '1s'")
+                self._connection.execute("SET LOCAL lock_timeout = '100ms'")  # before a deadlock is looked for
                 self._disable()
         except psycopg.errors.InsufficientPrivilege:
             return True
