@@ -44,6 +44,13 @@ ALTERED = [
     ("integer", "interval", None, 1000000),
     ("real", "time", None, 1700.5),
     ("text", "interval", "1 day", "5"),
+    ("text", "interval", "1.5 hours", " 5 "),
+    ("text", "interval", "0.1234560s", "1 day 1.1234567s"),
+    ("any", "interval", "PT1.123456S", "PT1.1234567S"),
+    ("decimal", "interval", None, ".5"),
+    ("integer", "interval", None, 12345678),
+    ("text", "time", "1:2:3.123456", "1:2:3.1234567"),
+    ("text", "timestamp", "2024-01-01 1:2:3.123456", "2024-01-01 1:2:3.1234567"),
 ]
 
 

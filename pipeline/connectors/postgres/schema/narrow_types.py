@@ -40,6 +40,14 @@ _EXACT = {"real": ("smallint", "real"), "double precision": ("smallint", "intege
 """By the destination's type: the source's types whose values it holds, all of them."""
 
 
+_FINE = "[0-9]:[0-9]{1,2}[.][0-9]{6}[0-9]*[1-9]"
+_ANY_NUMBER = "[0-9]+[.]?[0-9]*(e[-+]?[0-9]+)?|[.][0-9]+"
+_SHORT_NUMBER = "[0-9]{1,7}([.][0-9]*)?|[.][0-9]+"
+"""One of eight digits is a date to a timestamp."""
+FINE_TIME = re.compile(_FINE.encode())
+"""A time of day with more digits than microseconds have."""
+
+
 def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
     """Return the type to stage values in, if a column of the type `type_` may alter some of them; None if it cannot.
 
@@ -69,14 +77,14 @@ def alters_time(column: str, plain: str) -> str:
 
     It has microseconds, and takes a number without a unit for seconds or hours; a time drops the date before it.
     """
-    found = [":[0-9]{2}[.][0-9]{6}[0-9]*[1-9]", "^[-+]?[0-9]{1,7}([.][0-9]*)?$"]
+    found = [
+        _FINE,
+        "[.][0-9]{6}[0-9]*[1-9] *s",
+        f"^[ ]*[-+]?({_ANY_NUMBER if plain.startswith('interval') else _SHORT_NUMBER})[ ]*$",
+    ]
     if plain.startswith("time "):
         found.append("^[0-9]+-[0-9]")
-    return f"{column} ~ '{'|'.join(found)}'"
-
-
-FINE_TIME = re.compile(rb":[0-9]{2}[.][0-9]{6}[0-9]*[1-9]")
-"""A time of day with more digits than microseconds have."""
+    return f"{column} ~* '{'|'.join(found)}'"
 
 
 def _fits(name: str, bare: str, source: str, limits: str | None) -> bool:
