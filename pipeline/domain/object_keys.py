@@ -25,6 +25,8 @@ ENDPOINTS = f"{NOTIFY}endpoints/"
 """The endpoints of notifications."""
 DELIVERIES = f"{NOTIFY}deliveries/"
 """What was delivered to each endpoint."""
+PLATFORM_APPS = "serve/platform/"
+"""Where apps of the public platform get events, for each Flow."""
 DAY = "day-"
 """Begins the part of the outbox with the events of no Movement of one day."""
 _NUMBER_DIGITS = 10
@@ -54,6 +56,11 @@ def _segment(flow: FlowName, name: str) -> str:
 def is_shortened(flow: FlowName, stream: StreamName) -> bool:
     """Whether keys have a shortened form of the stream's name, with a digest."""
     return _segment(flow, stream) != encode_name(stream)
+
+
+def platform_app_key(flow: FlowName) -> ObjectKey:
+    """Where the app of a Flow gets the events of the public platform, and what it has got."""
+    return ObjectKey(f"{PLATFORM_APPS}{encode_name(flow)}.json")
 
 
 def flow_key(flow: FlowName) -> ObjectKey:

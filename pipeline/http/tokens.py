@@ -7,7 +7,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import orjson
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from pipeline.codec.wire import Time, decode_document, to_document
 from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 
@@ -46,7 +47,11 @@ class Side(StrEnum):
 
 
 class Token(Struct, frozen=True, forbid_unknown_fields=False):
-    """A token as it is stored. `flow` and `side` are those of an app; `hash` is the SHA-256 of the secret."""
+    """A token as it is stored. `flow` and `side` are those of an app; `hash` is the SHA-256 of the secret.
+
+    `flow_created` is when the Flow was created: one that is created later under its name is another. Earlier releases have
+    not stored it.
+    """
 
     id: str
     hash: str
@@ -60,6 +65,7 @@ class Token(Struct, frozen=True, forbid_unknown_fields=False):
     scopes: tuple[str, ...] = ()
     revoked: Time | None = None
     revoked_by: str = ""
+    flow_created: Time | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +87,8 @@ class Identity:
 class TokenStore:
     """The tokens in a bucket. Every process reads them at each request, so that a revoked one ends at once."""
 
-    def __init__(self, store: ObjectStore, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, store: ObjectStore, flows: FlowStore, clock: Clock) -> None:
+        self._store, self._flows, self._clock = store, flows, clock
 
     async def create(
         self,
@@ -98,19 +103,34 @@ class TokenStore:
     ) -> tuple[Token, str]:
         """Store a new token; return it, and its text, which nothing can show again.
 
-        ConfigurationError when an app's token names no side of a Flow, or another names one.
+        ConfigurationError when an app's token names no side of a Flow that there is, or another names one.
         """
         _ensure_fits(role, flow, side, life)
+        flow_created = await self._created(flow) if flow else None
+        if flow and flow_created is None:
+            raise ConfigurationError(
+                f"There is no Flow named {flow!r} here. Create it, then make the token. `pipeline status` lists the Flows."
+            )
         secret, number = secrets.token_urlsafe(32), secrets.token_hex(8)
         now = self._clock.now()
         token = Token(
-            number, _hash(secret), role, name, now, now + life, by, flow=flow, side=side, scopes=tuple(scopes)
+            number,
+            _hash(secret),
+            role,
+            name,
+            now,
+            now + life,
+            by,
+            flow=flow,
+            side=side,
+            scopes=tuple(scopes),
+            flow_created=flow_created,
         )
         await self._store.put(_key(number), _encode(token), PutCondition.ABSENT)
         return token, f"{MARK}_{number}_{secret}"
 
     async def identify(self, text: str) -> Identity | None:
-        """Return whose token this is; None when there is none, or when it has expired or is revoked."""
+        """Return whose token this is; None when there is none, or when it has expired, is revoked, or its Flow is gone."""
         mark, _, rest = text.partition("_")
         number, _, secret = rest.partition("_")
         if mark != MARK or not secret or not _is_number(number):
@@ -121,7 +141,7 @@ class TokenStore:
             return None
         if not hmac.compare_digest(token.hash, _hash(secret)):
             return None
-        if token.revoked is not None or self._clock.now() >= token.expires:
+        if token.revoked is not None or self._clock.now() >= token.expires or not await self._has_flow(token):
             return None
         return Identity(token.name, token.role, FlowName(token.flow) if token.flow else None, token.side, token.scopes)
 
@@ -143,6 +163,22 @@ class TokenStore:
             token = replace(token, revoked=self._clock.now(), revoked_by=by)
             await self._store.put(_key(number), _encode(token), PutCondition.NONE)
         return token
+
+    async def _has_flow(self, token: Token) -> bool:
+        """Whether the Flow of a token is there, if it has one: not another one that was created later under its name."""
+        if not token.flow:
+            return True
+        created = await self._created(token.flow)
+        if created is None or token.flow_created is None:
+            return created is not None and created <= token.created
+        return created == token.flow_created
+
+    async def _created(self, flow: str) -> datetime | None:
+        """Return when a Flow was created; None when there is none."""
+        try:
+            return (await self._flows.read_flow(FlowName(flow))).created
+        except AbsentError:
+            return None
 
     async def _read(self, number: str) -> Token:
         key = _key(number)

@@ -82,7 +82,7 @@ async def run_server(
         async with share_runtime(settings, meter) as runtime:
             site = Site(
                 runtime,
-                TokenStore(runtime.store, clock),
+                TokenStore(runtime.store, runtime.flows, clock),
                 clock,
                 START_TOKEN,
                 limits=limits or Limits(),

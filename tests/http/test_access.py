@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import anyio
+import pytest
+
+from pipeline.assembly.commands.declared.remove import remove_flow
+from pipeline.assembly.commands.flows import create_flow
 from pipeline.http.site import ProxyAuth
 from pipeline.http.tokens import Role, Side
+from pipeline.settings import Settings
 from tests.http.conftest import Server, run_server
 
 
@@ -71,6 +80,42 @@ async def test_an_apps_token_needs_a_flow_and_a_side(server: Server) -> None:
     status, problem = await server.request("POST", "/api/v1/tokens", json={"role": "viewer", "name": "x", "hash": "y"})
     assert isinstance(problem, dict)
     assert (status, "hash" in problem["detail"]) == (422, True)
+
+
+async def test_an_apps_token_is_for_a_flow_that_there_is(server: Server) -> None:
+    body = {"role": "app", "name": "x", "flow": "nope", "side": "source"}
+    status, problem = await server.request("POST", "/api/v1/tokens", json=body)
+    assert isinstance(problem, dict)
+    assert (status, "There is no Flow named 'nope'" in problem["detail"]) == (422, True)
+    settings = Settings(home=server.directory / "home")
+    arguments = ["token", "create", "x", "--role", "app", "--flow", "nope", "--side", "source"]
+    run = await anyio.run_process(
+        [sys.executable, "-m", "pipeline", *arguments],
+        env={**os.environ, "PIPELINE_HOME": str(settings.home)},
+        check=False,
+    )
+    assert (run.returncode, b"There is no Flow named 'nope'" in run.stderr) == (2, True)
+    assert (await server.get("/api/v1/tokens"))[1] == {"items": [], "next": None}
+
+
+@pytest.mark.parametrize("is_earlier_release", [False, True])
+async def test_a_token_ends_with_its_flow_also_where_another_has_the_name(
+    server: Server, *, is_earlier_release: bool
+) -> None:
+    server.clock.moment = datetime.now(UTC)
+    path, settings = "/api/v1/apps/crm/import", Settings(home=server.directory / "home")
+    token = await server.app_token("crm")
+    if is_earlier_release:
+        [stored] = (server.directory / "home").rglob("tokens/*.json")
+        document = json.loads(stored.read_bytes())
+        del document["flow_created"]
+        stored.write_text(json.dumps(document))
+    assert (await server.get(path, token))[0] == 200
+    await remove_flow("crm", settings=settings)
+    assert (await server.get(path, token))[0] == 401
+    await create_flow("crm", server.directory / "app.db", "app://cloud", settings=settings)
+    assert (await server.get(path, token))[0] == 401
+    assert (await server.get(path, await server.app_token("crm")))[0] == 404  # there is no Movement yet
 
 
 async def test_a_proxy_is_believed_only_from_its_network(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from aiohttp import web
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from pipeline.assembly.commands.declared.remove import remove_flow
+from pipeline.assembly.commands.flows import create_flow
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Status
@@ -181,6 +183,14 @@ async def test_of_messages_of_which_one_comes_too_early_none_is_taken(
     assert await (await transfer_of(api.server.site, FlowName("crm"))).importing.marks() == {}
     assert (await api.call("POST", path, json={"status": "SUCCESS", "messageIds": [pet, first, second]}))[0] == 204
     assert (await settled(settings, 2)).status is Status.SUCCESS
+
+
+async def test_the_endpoints_of_an_app_go_with_its_flow(app: tuple[PlatformApp, Settings], tmp_path: Path) -> None:
+    api, settings = app
+    await remove_flow("crm", settings=settings)
+    await create_flow("crm", tmp_path / "app.db", "app://cloud", settings=settings)
+    api.token = await api.server.app_token("crm")
+    assert await api.call("GET", f"{CONNECT}/webhook") == (200, {"endpoints": []})
 
 
 async def test_success_before_the_end_of_the_export_takes_nothing(app: tuple[PlatformApp, Settings]) -> None:

@@ -260,7 +260,8 @@ async def test_a_progress_keeps_the_movement_alive(
 
 
 async def test_an_app_has_one_side_of_one_flow(begun: tuple[App, Server, Settings, int]) -> None:
-    _, server, _, number = begun
+    _, server, settings, number = begun
+    await create_flow("other", "app.db", "app://elsewhere", settings=settings)
     for role, flow, side in [
         (Role.APP, "crm", Side.SOURCE),
         (Role.APP, "other", Side.DESTINATION),

@@ -17,9 +17,10 @@ import orjson
 
 from pipeline.codec.wire import decode_document, to_document
 from pipeline.domain.errors import AbsentError, ConflictError, PipelineError
-from pipeline.domain.ids import FlowName, ObjectKey, decode_name, encode_name
+from pipeline.domain.ids import FlowName, decode_name
 from pipeline.domain.notifications.delivery import Delivered
 from pipeline.domain.notifications.endpoint import Endpoint
+from pipeline.domain.object_keys import PLATFORM_APPS, platform_app_key
 from pipeline.http.platform.transfers import Transfer, file_key, message_id, transfer_id, transfer_of
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import PlatformProfile, Site
@@ -30,7 +31,6 @@ from pipeline.ports.sender import Notification, Sender
 POLL_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 OWN_MACHINE = ("127.0.0.0/8", "::1/128")
 """Beside public addresses, events go to this machine alone."""
-PREFIX = "serve/platform/"
 _BEGUN = datetime.fromtimestamp(0, UTC)
 
 
@@ -62,8 +62,8 @@ class Webhooks:
 
     async def flows(self) -> Sequence[FlowName]:
         """Return the Flows whose apps have named endpoints."""
-        found = [info.key async for page in list_pages(self._site.runtime.store, PREFIX) for info in page]
-        return [FlowName(decode_name(key.removeprefix(PREFIX).removesuffix(".json"))) for key in found]
+        found = [info.key async for page in list_pages(self._site.runtime.store, PLATFORM_APPS) for info in page]
+        return [FlowName(decode_name(key.removeprefix(PLATFORM_APPS).removesuffix(".json"))) for key in found]
 
     async def send_due(self, flow: FlowName, sender: Sender, resting: Collection[str] = ()) -> Mapping[str, str]:
         """Send what the endpoints of a Flow have not got yet, but nothing to those that are `resting`.
@@ -127,7 +127,7 @@ class Webhooks:
         }
 
     async def _read(self, flow: FlowName) -> tuple[_Document, Version | PutCondition]:
-        key = _key(flow)
+        key = platform_app_key(flow)
         try:
             stored = await self._site.runtime.store.get(key)
         except AbsentError:
@@ -135,7 +135,9 @@ class Webhooks:
         return decode_document(stored.data, _Document, key), stored.version
 
     async def _write(self, flow: FlowName, document: _Document, condition: Version | PutCondition) -> Version:
-        return await self._site.runtime.store.put(_key(flow), msgspec.json.encode(to_document(document)), condition)
+        return await self._site.runtime.store.put(
+            platform_app_key(flow), msgspec.json.encode(to_document(document)), condition
+        )
 
 
 async def run_webhooks(site: Site, sender: Sender) -> None:
@@ -200,7 +202,3 @@ async def _send(url: str, event: Mapping[str, object], sender: Sender) -> str:
     endpoint = Endpoint("app", url, _BEGUN, profile="atlassian", allow_http=True, allow_private=OWN_MACHINE)
     answer = await sender.send(endpoint, notification)
     return "" if isinstance(answer, Delivered) else f"{urlsplit(url).netloc}: {answer.reason}"
-
-
-def _key(flow: FlowName) -> ObjectKey:
-    return ObjectKey(f"{PREFIX}{encode_name(flow)}.json")

@@ -116,6 +116,7 @@ async def _delete(runtime: Runtime, flow: Flow) -> None:
     for key in _names_first(keys):
         await runtime.store.delete(key)
     await EndpointStore(runtime.store).forget(flow.name)
+    await runtime.store.delete(object_keys.platform_app_key(flow.name))
     await runtime.store.delete(last)
 
 

@@ -213,7 +213,7 @@ async def _run(
         await group.start(set_at_signal, stop)
         public = urlsplit(oidc.public_url) if oidc else urlsplit("")
         names = (*LOOPBACK_NAMES, options.host, *options.hosts, *filter(None, [public.hostname]))
-        tokens = TokenStore(runtime.store, runtime.clock)
+        tokens = TokenStore(runtime.store, runtime.flows, runtime.clock)
         hosts, secure = frozenset(name.lower() for name in names), public.scheme == "https"
         fleet = FleetGauges(runtime, meter.metrics)
         site = Site(

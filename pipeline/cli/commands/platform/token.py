@@ -85,7 +85,7 @@ def revoke(token_id: str, settings: Settings) -> None:
 def _with_tokens(settings: Settings, work: Callable[[TokenStore], Awaitable[T]]) -> T:
     async def run() -> T:
         async with open_runtime(settings, create_home=True) as runtime:
-            return await work(TokenStore(runtime.store, runtime.clock))
+            return await work(TokenStore(runtime.store, runtime.flows, runtime.clock))
 
     return run_async(run)
 
