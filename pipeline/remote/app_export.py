@@ -58,10 +58,15 @@ class AppExport:
         return export
 
     @classmethod
-    async def open(cls, store: ObjectStore, flows: FlowStore, name: FlowName, number: int) -> AppExport:
-        """Open the export of a Movement. ConflictError when it has settled, AbsentError when the app has not begun it."""
+    async def open(
+        cls, store: ObjectStore, flows: FlowStore, name: FlowName, number: int, *, to_end: bool = False
+    ) -> AppExport:
+        """Open the export of a Movement. ConflictError when it has settled, AbsentError when the app has not begun it.
+
+        `to_end`: one that is exported may have settled.
+        """
         export = cls(store, flows, await flows.read_of(await flows.read_flow(name), number))
-        if export.movement.settled:
+        if export.movement.settled and not (to_end and export.movement.exported):
             raise ConflictError(
                 f"Movement {number} of Flow {name!r} has settled as {export.movement.status}. Begin another one."
             )
@@ -152,11 +157,14 @@ class AppExport:
         )
 
     async def end(self) -> None:
-        """Say that all groups are complete. ConflictError names one that is not."""
+        """Say that all groups are complete: nothing new once they are exported. ConflictError names one that is not."""
         for label in sorted({stream.group for stream in (await self.streams()).values()}):
             if await self.uploads.group(label) is None:
+                if (await self._flows.read_movement(self.movement.flow, self.movement.number)).exported:
+                    return  # it was complete, and its uploads are deleted
                 raise ConflictError(f"The group {label!r} is not complete. Complete it, or let the export fail.")
-        await self.uploads.end(End())
+        if not self.movement.exported:
+            await self.uploads.end(End())
 
     async def fail(self, reason: str, early_end: EarlyEnd) -> Movement:
         """End the Movement as FAILED. What is imported stays."""

@@ -134,6 +134,17 @@ async def test_changes_are_applied_on_top_of_what_is_there(app: tuple[App, Setti
         )
 
 
+async def test_the_end_may_come_when_the_movement_has_settled(app: tuple[App, Settings]) -> None:
+    api, settings = app
+    await api.begin()
+    await api.put(0, lines((1, "a")))
+    await api.complete(1)
+    assert (await settled(settings, api.number)).status is Status.SUCCESS
+    status, state = await api.end()
+    assert (status, state.get("settled")) == (200, True)
+    assert (await api.complete(1))[0] == 409
+
+
 async def test_a_stream_that_the_app_does_not_name_keeps_its_records(app: tuple[App, Settings], tmp_path: Path) -> None:
     api, settings = app
     pet = {**PERSON, "stream": "pet"}

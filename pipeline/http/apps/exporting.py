@@ -155,8 +155,9 @@ async def complete(request: Request, _: App, flow: FlowPath, number: int, label:
 
 @router.post("/{number}/end")
 async def end(request: Request, _: App, flow: FlowPath, number: int) -> ExportState:
-    """Say that all groups are complete."""
-    export = await open_export(site_of(request), flow, number)
+    """Say that all groups are complete. Once they are exported, this changes nothing, also when the Movement has settled."""
+    runtime = site_of(request).runtime
+    export = await AppExport.open(runtime.store, runtime.flows, flow, number, to_end=True)
     await export.end()
     return await _state(export)
 
