@@ -140,7 +140,7 @@ def _groups_changed(before: Movement, movement: Movement) -> Iterator[OutboxEven
         was, now = before.group_wishes.get(label, NO_WISH), movement.group_wishes.get(label, NO_WISH)
         if now.want is Want.RUN:
             yield _wished(EventType.GROUP_RESUMED, movement, was, movement.updated, label)
-        elif now.said != was.said:
+        elif (now.said, now.want) != (was.said, was.want):  # two people may say two things at one time
             yield _group_wished(movement, label, now, movement.updated)
 
 
