@@ -209,8 +209,7 @@ class Staging:
             _check_count(done, staged)
 
     def _check_values(self, columns: Sequence[str]) -> None:
-        """RejectedError for staged values that the table would alter, and for texts that are no times."""
-        check_rows(self._altered_rows(columns))
+        """RejectedError for texts that are no times, and for staged values that the table would alter."""
         for name in self._target.times_among(columns):
             read = f"SELECT count({self._target.staged_value(name)}) FROM {self._upserts} AS s"
             try:
@@ -220,6 +219,7 @@ class Staging:
                 if reason is None:
                     raise
                 raise RejectedError(replace(reason, column=name, row=0, cause=VALUE)) from error
+        check_rows(self._altered_rows(columns))
 
     def _altered_rows(self, columns: Sequence[str]) -> dict[int, RejectReason]:
         """Return the staged rows, from 0, with a value that the table would alter, such as round."""

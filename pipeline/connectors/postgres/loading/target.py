@@ -10,7 +10,13 @@ from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.mapped_types import column_type
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.loading.csv_values import Holds, LineColumn
-from pipeline.connectors.postgres.schema.narrow_types import FINE_TIME, alters_time, is_time, staged_type
+from pipeline.connectors.postgres.schema.narrow_types import (
+    FINE_TIME,
+    alters_time,
+    is_time,
+    staged_type,
+    unlimited_time,
+)
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
@@ -147,8 +153,8 @@ class Target:
         return self.table.columns[name].plain_type.startswith("character varying(")
 
     def is_timestamp(self, name: str) -> bool:
-        """Whether a column is a timestamp, and its values are texts."""
-        return self.staged[name] == "text" and self.table.columns[name].plain_type.startswith("timestamp")
+        """Whether a column is a timestamp without limits, and its values are texts."""
+        return self.staged[name] == "text" and self.table.columns[name].plain_type.startswith("timestamp ")
 
     def times_among(self, columns: Collection[str]) -> list[str]:
         """Return those of these columns that are times, and are staged as text."""
@@ -259,8 +265,11 @@ def _row_key(schema: StreamSchema) -> RowKey | None:
 
 def _staged_type(source: Column, here: TargetColumn, *, is_key: bool) -> str | None:
     found = staged_type(source.type, source.native_type, here.type, here.plain_type)
+    if not (is_key and found == "text" and is_time(here.plain_type)):
+        return found
     # The key of a staged row is compared with that of the table, and text equals no time.
-    return None if is_key and found == "text" and is_time(here.plain_type) else found
+    bare = unlimited_time(here.plain_type)
+    return None if bare == here.plain_type else bare
 
 
 def _holds(column: Column, here: TargetColumn, is_widened: bool) -> Holds:

@@ -62,8 +62,8 @@ def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
     if name == "character varying" and limits and not parts["array"]:
         return "text" if wire in ("text", "any") and not _fits(name, name, source, limits) else None
     if name in ("numeric", "timestamp", "time", "interval") and (limits or parts["fields"]):
-        bare = name + (parts["zone"] or "") + parts["array"]
-        return None if _fits(name, bare, source, limits) else bare
+        bare = _bare(parts)
+        return _WIDER.get((bare, wire), None if _fits(name, bare, source, limits) else bare)
     return None if source in _EXACT.get(plain, ()) else _WIDER.get((plain, wire))
 
 
@@ -72,19 +72,32 @@ def is_time(plain: str) -> bool:
     return plain.startswith(("time", "interval"))
 
 
+def unlimited_time(plain: str) -> str:
+    """Return a time, timestamp or interval without its limits."""
+    parts = _PARTS.fullmatch(plain)
+    return plain if parts is None else _bare(parts)
+
+
+def _bare(parts: re.Match[str]) -> str:
+    return str(parts["name"]) + (parts["zone"] or "") + parts["array"]
+
+
 def alters_time(column: str, plain: str) -> str:
     """Return the condition that a value of the type `plain`, a time or interval, is not what the text in `column` says.
 
-    It has microseconds, and takes a number without a unit for seconds or hours; a time drops the date before it.
+    It has microseconds, and takes a number without a unit for seconds or hours; a time drops the date before it. With
+    limits, it has fewer digits or fields.
     """
+    bare = unlimited_time(plain)
     found = [
         _FINE,
         "[.][0-9]{6}[0-9]*[1-9] *s",
-        f"^[ ]*[-+]?({_ANY_NUMBER if plain.startswith('interval') else _SHORT_NUMBER})[ ]*$",
+        f"^[ ]*[-+]?({_ANY_NUMBER if bare == 'interval' else _SHORT_NUMBER})[ ]*$",
     ]
-    if plain.startswith("time "):
+    if bare.startswith("time "):
         found.append("^[0-9]+-[0-9]")
-    return f"{column} ~* '{'|'.join(found)}'"
+    limited = "" if bare == plain else f" OR {column}::{bare} IS DISTINCT FROM {column}::{plain}::{bare}"
+    return f"{column} ~* '{'|'.join(found)}'{limited}"
 
 
 def _fits(name: str, bare: str, source: str, limits: str | None) -> bool:
