@@ -198,27 +198,26 @@ class Movement:
     is final once `exported`. `unfinished` names streams with listed Event Files that `states` does not include yet,
     because the export of their group has not ended, each with the first Movement that stored such files.
 
-    `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the Movement there that they
-    were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots. `inventory`
-    says what became of everything that the source has; `omitted` is the part that the source could not give, and
-    `rejections` are the records that it could not give. `held_deletes` names
-    the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
-    `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
-    again even if nothing of them is imported. `counts` are those of each group when this Movement settled, or one before
-    that moved the group, and `marks` is how many marks the destination had then, None if not known: while it has as many,
-    the counts hold. `added` is what this Movement has added to groups since. They spare readers the File Lists.
-    `reasons` counts why files failed and records were rejected; `first_error` is one of them.
+    `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the one there that they are
+    of, 0 if unknown. A `compaction` only replaces the history of streams by snapshots. `inventory` says what became of
+    all that the source has; `omitted` and `rejections` are the parts and the records that it could not give. `scopes`
+    are the kinds of data of streams. `held_deletes` names the streams of which nothing was deleted, since no pattern of
+    `allow_deletes` fits. `violated` are the streams with violations at the end of this Movement, or until then of the
+    one before: they are checked again in any case. `counts` are those of each group when this Movement settled, or one
+    before that moved the group, and `marks` is how many marks the destination had then, None if unknown: while it has
+    as many, the counts hold. `added` is what this Movement has added to groups since. They spare readers the File
+    Lists. `reasons` counts why files failed and records were rejected; `first_error` is one of them.
 
     `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
-    what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
-    same however often that is done, and `original_settled` is when that one settled. `windows` are those of the Flow when
-    it was created; None in earlier releases.
-    `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
-    `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
-    None if it was not; `last_queued` is that of the start that has begun last in its Flow. `refused` says why the
-    destination refuses everything, since `refused_since`: then nothing more is begun. `flow_created` is when its Flow was
-    created; None in earlier releases. `due` are the events of the last change of what people want of it: they are stored
-    with the change, so that a process that dies before it stores them in the outbox loses none.
+    what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays
+    the same however often that is done, and `original_settled` is when that one settled. `windows` are those of the
+    Flow when it was created; None in earlier releases. `retried`: rejected records of it were accepted after it had
+    settled, which changes its counts alone. `shown` are ranges of the time left that were shown, with what came.
+    `queued` is since when its start had been queued, None if it was not; `last_queued` is that of the start that has
+    begun last in its Flow. `refused` says why the destination refuses everything, since `refused_since`: then nothing
+    more is begun. `flow_created` is when its Flow was created; None in earlier releases. `due` are the events of the
+    last change of what people want of it: they are stored with the change, so that a process that dies before it stores
+    them in the outbox loses none.
     """
 
     flow: FlowName
@@ -266,6 +265,7 @@ class Movement:
     last_queued: datetime | None = None
     due: tuple[DueEvent, ...] = ()
     overwrite: bool = False
+    scopes: Mapping[StreamName, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:

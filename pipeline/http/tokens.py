@@ -105,7 +105,7 @@ class TokenStore:
 
         ConfigurationError when an app's token names no side of a Flow that there is, or another names one.
         """
-        _ensure_fits(role, flow, side, life)
+        _ensure_fits(role, flow, side, life, scopes)
         flow_created = await self._created(flow) if flow else None
         if flow and flow_created is None:
             raise ConfigurationError(
@@ -188,10 +188,14 @@ class TokenStore:
             raise AbsentError(_absent(number)) from None
 
 
-def _ensure_fits(role: Role, flow: str, side: Side | None, life: timedelta) -> None:
+def _ensure_fits(role: Role, flow: str, side: Side | None, life: timedelta, scopes: Sequence[str]) -> None:
     if (role is Role.APP) != bool(flow and side):
         raise ConfigurationError(
             "A token with the role app needs a Flow and a side, source or destination; other roles have neither."
+        )
+    if scopes and (role is not Role.APP or not all(scopes)):
+        raise ConfigurationError(
+            "Scopes are for a token with the role app: kinds of data, such as pii. Other roles have none."
         )
     if not timedelta() < life <= LONGEST_LIFE:
         raise ConfigurationError(f"A token lives from one second to {LONGEST_LIFE.days} days.")

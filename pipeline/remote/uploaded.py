@@ -129,10 +129,13 @@ def _declare(exporter: Exporter, stream: UploadedStream, uploaded: UploadedRows)
     if len(columns) != len(stream.columns):
         raise ConfigurationError(f"The stream {stream.stream!r} has two columns with one name.")
     key = tuple(stream.primary_keys)
+    group, scopes = stream.group, stream.scopes
     if stream.mode == "full":
-        exporter.rows(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(uploaded.rows)
+        exporter.rows(stream.stream, row=dict, key=key, group=group, columns=columns, scopes=scopes)(uploaded.rows)
     else:
-        exporter.changes(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(uploaded.changes)
+        exporter.changes(stream.stream, row=dict, key=key, group=group, columns=columns, scopes=scopes)(
+            uploaded.changes
+        )
 
 
 def _annotation(stream: UploadedStream, name: str, type_: str, nullable: bool) -> Any:

@@ -47,6 +47,7 @@ class UploadedStream(msgspec.Struct, forbid_unknown_fields=True):
     primary_keys: list[str]
     label: str = ""
     mode: Literal["full", "changes"] = "full"
+    scopes: list[str] = []
 
     @property
     def group(self) -> Label:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -50,10 +50,10 @@ class Server:
         async with self.client.request(method, f"{self.url}{path}", headers=headers, **options) as answer:  # type: ignore[arg-type]
             return answer.status, await answer.json(content_type=None)
 
-    async def token(self, role: Role, flow: str = "", side: Side | None = None) -> str:
+    async def token(self, role: Role, flow: str = "", side: Side | None = None, scopes: Sequence[str] = ()) -> str:
         """Return the text of a new token, which is valid for a day."""
         _, text = await self.site.tokens.create(
-            role, f"a {role}", by="test", life=timedelta(days=1), flow=flow, side=side
+            role, f"a {role}", by="test", life=timedelta(days=1), flow=flow, side=side, scopes=scopes
         )
         return text
 

@@ -190,6 +190,7 @@ class _Movement(Document, rename="camel"):
     last_queued: Time | None = None
     due: tuple[_DueEvent, ...] = ()
     overwrite: bool = False
+    scopes: dict[StreamName, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,7 +30,14 @@ from pipeline.engine.export.source_progress import SourceProgress
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.superseded import delete_superseded
 from pipeline.ports.reporter import ExportPlanned, RowsExpected
-from pipeline.ports.source import MovementScope, OmissionReporter, ResumableSnapshot, RowEstimator, Snapshot
+from pipeline.ports.source import (
+    MovementScope,
+    OmissionReporter,
+    ResumableSnapshot,
+    RowEstimator,
+    ScopedSnapshot,
+    Snapshot,
+)
 
 
 class Exporter:
@@ -69,6 +76,8 @@ class Exporter:
         await delete_superseded(self._attempt.context, self._attempt.movement)
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.begin_movement(self._scope())
+        if isinstance(self._snapshot, ScopedSnapshot):
+            await self._note_scopes(self._snapshot)
         groups = await self._groups()
         order = tuple(chain.from_iterable(dependency_levels(groups, self._order)))
         await self._plan(groups, order)
@@ -99,6 +108,14 @@ class Exporter:
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.end_movement()
         return self._attempt.movement
+
+    async def _note_scopes(self, snapshot: ScopedSnapshot) -> None:
+        """Store the kinds of data of the streams, before anything of them is announced."""
+        known = self._attempt.movement.scopes
+        found = {**known, **snapshot.scopes()}
+        scopes = {stream: tuple(own) for stream, own in found.items() if own}
+        if scopes != known:
+            await self._attempt.update(lambda now: replace(now, scopes=scopes))
 
     def _held(self) -> Mapping[StreamName, HeldDeletes]:
         """Return the deletes that are held, also of streams that this Movement does not look at: nobody has decided on them."""

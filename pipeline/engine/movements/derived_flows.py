@@ -171,6 +171,7 @@ def _with_lists_of(origin: Movement, overwrite: bool, now: Movement) -> Movement
         omitted=origin.omitted,
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
+        scopes=origin.scopes,
         refused="",
     )
 
@@ -193,6 +194,7 @@ def _new_movement(flow: Flow, latest: Movement | None, origin: Movement, clock: 
         omitted=origin.omitted,
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
+        scopes=origin.scopes,
         windows=flow.declared.windows,
         flow_created=flow.created,
     )

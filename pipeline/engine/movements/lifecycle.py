@@ -189,6 +189,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         unfinished=before.unfinished if before else {},
         violated=before.violated if before else (),
         held_deletes=before.held_deletes if before else {},
+        scopes=before.scopes if before else {},
         counts=counts_before(before),
         windows=flow.declared.windows,
         flow_created=flow.created,

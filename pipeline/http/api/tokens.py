@@ -18,7 +18,7 @@ router = APIRouter(prefix="/tokens", tags=["tokens"])
 
 
 class TokenRequest(BaseModel):
-    """A token to make. `flow` and `side` are for the role `app`, and needed there."""
+    """A token to make. `flow` and `side` are for the role `app`, and needed there; `scopes` limit it to these kinds of data."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -24,6 +24,7 @@ from pipeline.http.api.file_pages import ListedFiles
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import After, FlowPath, Limit
 from pipeline.http.api.reports.mappings import Mapping, kind_of, page_of_kind
+from pipeline.http.apps.reach import Reach
 from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
@@ -172,16 +173,17 @@ async def read_import(
 
 @router.get("/{number}/groups/{label:path}/files")
 async def list_files(
-    request: Request, _: App, flow: FlowPath, number: int, label: str, after: After = None, limit: Limit = 100
+    request: Request, who: App, flow: FlowPath, number: int, label: str, after: After = None, limit: Limit = 100
 ) -> Page[ListedFile]:
     """List the Event Files of a complete group, in the order in which they are to be imported."""
     site = site_of(request)
     importing = await _open(site, flow, number)
     group = importing.complete_group(label)
-    marks, links = await importing.marks(), await Links.of(site)
+    marks, links, reach = await importing.marks(), await Links.of(site), _reach(who, importing)
     listed = ListedFiles(site.runtime.flows.file_lists, importing.flow, importing.movement)
 
     def shown(entry: FileEntry, before: FileEntry | None) -> Sequence[FileEntry]:
+        reach.ensure([entry.id.stream])
         return applicable_part(entry, before, marks)
 
     page = await listed.page([group], shown, after, limit)
@@ -207,22 +209,25 @@ async def list_files(
 
 
 @router.post("/{number}/links")
-async def make_links(request: Request, _: App, flow: FlowPath, number: int, wanted: LinksRequest) -> Page[LinkModel]:
+async def make_links(request: Request, who: App, flow: FlowPath, number: int, wanted: LinksRequest) -> Page[LinkModel]:
     """Return links to Event Files and to contents of Binary Files, valid for an hour."""
     site = site_of(request)
-    stored_in = (await _open(site, flow, number)).movement.stored_in
-    links = await Links.of(site)
-    names = [("events", str(_file(name))) for name in wanted.files]
+    importing, files = await _open(site, flow, number), [_file(name) for name in wanted.files]
+    _reach(who, importing).ensure(file.stream for file in files)
+    stored_in, links = importing.movement.stored_in, await Links.of(site)
+    names = [("events", str(file)) for file in files]
     names += [("binaries", _binary(name)) for name in wanted.binaries]
     made = [(name, *links.make(stored_in, kind, name)) for kind, name in names]
     return Page(items=[LinkModel(name=name, url=url, expires=expires) for name, url, expires in made])
 
 
 @router.post("/{number}/status")
-async def report(request: Request, _: App, flow: FlowPath, number: int, reports: Reports) -> Page[Outcome]:
+async def report(request: Request, who: App, flow: FlowPath, number: int, reports: Reports) -> Page[Outcome]:
     """Say what became of Event Files. Saying it again changes nothing."""
     importing = await _open(site_of(request), flow, number)
-    taken = await importing.report([_status(one) for one in reports.files])
+    statuses = [_status(one) for one in reports.files]
+    _reach(who, importing).ensure(one.file.stream for one in statuses)
+    taken = await importing.report(statuses)
     pairs = zip(reports.files, taken, strict=True)
     return Page(items=[Outcome(file=one.file, outcome=outcome.value) for one, outcome in pairs])
 
@@ -238,29 +243,45 @@ async def put_progress(
 
 
 @router.post("/{number}/settle")
-async def settle(request: Request, _: App, flow: FlowPath, number: int, settlement: Settlement) -> ImportState:
+async def settle(request: Request, who: App, flow: FlowPath, number: int, settlement: Settlement) -> ImportState:
     """End the import: with SUCCESS when every file is reported, otherwise with the reason for those that are not."""
     site = site_of(request)
-    await (await _open(site, flow, number)).settle(settlement.status, settlement.reason)
+    importing = await _open(site, flow, number)
+    if who.scopes:
+        _reach(who, importing).ensure(file.stream for file in await importing.entries())
+    await importing.settle(settlement.status, settlement.reason)
     return await _state(site, flow, number)
 
 
 @router.get("/mappings/{kind:path}")
 async def list_mappings(
-    request: Request, _: App, flow: FlowPath, kind: str, after: After = None, limit: Limit = 1000
+    request: Request, who: App, flow: FlowPath, kind: str, after: After = None, limit: Limit = 1000
 ) -> Page[Mapping]:
     """List the id map of one kind: ids at the source, and at the destination."""
     async with open_id_map(site_of(request).runtime, flow) as ids:
-        return page_of_kind(ids, kind_of(ids, kind), after, limit)
+        kind = kind_of(ids, kind)
+        await _ensure_kind(request, who, flow, kind)
+        return page_of_kind(ids, kind, after, limit)
 
 
 @router.post("/mappings/{kind:path}/find")
-async def find_mappings(request: Request, _: App, flow: FlowPath, kind: str, keys: MappingKeys) -> Page[Mapping]:
+async def find_mappings(request: Request, who: App, flow: FlowPath, kind: str, keys: MappingKeys) -> Page[Mapping]:
     """Return the entries of these ids of the source. Those that have none are left out."""
     async with open_id_map(site_of(request).runtime, flow) as ids:
         kind = kind_of(ids, kind)
+        await _ensure_kind(request, who, flow, kind)
         found = [(source, ids.entry(kind, source)) for source in dict.fromkeys(keys.sources)]
     return Page(items=[Mapping.of(source, entry) for source, entry in found if entry is not None])
+
+
+def _reach(who: Identity, importing: AppImport) -> Reach:
+    return Reach(who, importing.movement.scopes)
+
+
+async def _ensure_kind(request: Request, who: Identity, flow: FlowName, kind: str) -> None:
+    """ProblemError unless the token reaches the ids of this kind: those of the stream of its name."""
+    if who.scopes:
+        _reach(who, await _open(site_of(request), flow)).ensure([kind])
 
 
 async def _open(site: Site, flow: FlowName, number: int | None = None) -> AppImport:

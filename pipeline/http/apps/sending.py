@@ -9,11 +9,10 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from pipeline.domain.ids import StreamName
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import FlowPath, Limit
 from pipeline.http.apps.bodies import received
-from pipeline.http.apps.exporting import App, FileNumber, open_export
+from pipeline.http.apps.exporting import App, FileNumber, open_export, open_file
 from pipeline.http.site import site_of
 from pipeline.remote.app_export import AppExport
 from pipeline.remote.parts import MOST_PARTS
@@ -140,7 +139,7 @@ async def complete_content(
 async def put_file_part(
     request: Request,
     response: Response,
-    _: App,
+    who: App,
     flow: FlowPath,
     number: int,
     stream: str,
@@ -148,25 +147,24 @@ async def put_file_part(
     part: PartNumber,
 ) -> StoredPart:
     """Store a part of a file of records, numbered from 0 on. Parts may come in any order, and again."""
-    export = await open_export(site_of(request), flow, number)
-    stream = (await export.stream(stream)).stream
-    return await _put_part(request, response, export, Upload.file(StreamName(stream), file), part)
+    export, upload, _ = await open_file(request, who, flow, number, stream, file)
+    return await _put_part(request, response, export, upload, part)
 
 
 @router.get("/{number}/streams/{stream:path}/files/{file}/parts")
 async def list_file_parts(
-    request: Request, _: App, flow: FlowPath, number: int, stream: str, file: FileNumber
+    request: Request, who: App, flow: FlowPath, number: int, stream: str, file: FileNumber
 ) -> Page[PartModel]:
     """List the parts of a file that are stored, so that an app that was interrupted sends the others."""
-    export = await open_export(site_of(request), flow, number)
-    return await _list_parts(export, Upload.file(StreamName(stream), file))
+    export, upload, _ = await open_file(request, who, flow, number, stream, file)
+    return await _list_parts(export, upload)
 
 
 @router.post("/{number}/streams/{stream:path}/files/{file}/complete", status_code=HTTPStatus.CREATED)
 async def complete_file(
     request: Request,
     response: Response,
-    _: App,
+    who: App,
     flow: FlowPath,
     number: int,
     stream: str,
@@ -174,9 +172,8 @@ async def complete_file(
     wanted: Completion,
 ) -> Joined:
     """Put a file together from its parts. Nothing is stored when the whole has another digest (422)."""
-    export = await open_export(site_of(request), flow, number)
-    stream = (await export.stream(stream)).stream
-    return await _complete(request, response, export, Upload.file(StreamName(stream), file), wanted)
+    export, upload, _ = await open_file(request, who, flow, number, stream, file)
+    return await _complete(request, response, export, upload, wanted)
 
 
 async def _put_part(request: Request, response: Response, export: AppExport, upload: Upload, part: int) -> StoredPart:

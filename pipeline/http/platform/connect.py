@@ -43,7 +43,7 @@ class Endpoints(data.Loose):
 @router.get("/data/{transfer}/all")
 async def all_data(transfer: OpenTransfer) -> list[dict[str, str]]:
     """List all app data."""
-    return [{"label": one.label, "s3Key": file_key(one.id)} for one in (await transfer.files()).values()]
+    return [{"label": one.label, "s3Key": file_key(one.id)} for one in await transfer.reached()]
 
 
 router.get("/data/{key}")(data.data_url)
@@ -74,6 +74,8 @@ async def put_progress(transfer: OpenTransfer, wanted: Progress) -> dict[str, ob
     before = await importing.percent()
     if wanted.status == "IN_PROGRESS" and 0 < wanted.percent < before:
         return {"status": wanted.status, "percent": before}
+    if wanted.status != "IN_PROGRESS":
+        transfer.ensure_reached(file.stream for file in await transfer.files())
     if wanted.status == "SUCCESS":
         importing.ensure_exported()
         while due := await transfer.due():

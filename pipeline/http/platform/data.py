@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Literal, cast
 
@@ -15,6 +16,7 @@ from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
 from pipeline.http.apps.downloads import plain
 from pipeline.http.links import Links
 from pipeline.http.platform.transfers import (
+    App,
     AppFlow,
     OpenTransfer,
     Transfer,
@@ -25,6 +27,7 @@ from pipeline.http.platform.transfers import (
 )
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
+from pipeline.http.tokens import Identity
 from pipeline.kit.ledger.telling import Telling
 from pipeline.remote.app_import import FileStatus, ReportedStatus, Taken
 
@@ -61,7 +64,7 @@ class LogMessage(Loose):
 @forge.get("/data/{transfer}/all")
 async def all_data(transfer: OpenTransfer) -> list[dict[str, object]]:
     """List all app data."""
-    return [{"key": file_key(one.id), "label": one.label} for one in (await transfer.files()).values()]
+    return [{"key": file_key(one.id), "label": one.label} for one in await transfer.reached()]
 
 
 @forge.get("/data/{transfer}/page")
@@ -71,7 +74,7 @@ async def page_of_data(
     size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_PAGE)] = LARGEST_PAGE,
 ) -> dict[str, object]:
     """List app data by page."""
-    entries = list((await transfer.files()).values())
+    entries = await transfer.reached()
     keys = [file_key(one.id) for one in entries]
     if last and last not in keys:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"lastEvaluatedKey {last[:80]!r} is no key of this transfer.")
@@ -83,32 +86,33 @@ async def page_of_data(
 
 
 @forge.get("/data/{key}")
-async def data_url(request: Request, flow: AppFlow, key: str) -> dict[str, str]:
+async def data_url(request: Request, who: App, flow: AppFlow, key: str) -> dict[str, str]:
     """Return a signed URL of app data, which is valid for an hour."""
     site = site_of(request)
-    owner, file = await _data(site, flow, key)
+    owner, file = await _data(site, who, flow, key)
     url, _ = (await Links.of(site)).make(owner, "events", str(file))
     return {"url": f"{request.base_url}{url.removeprefix('/')}&encoding=plain"}
 
 
 @forge.get("/data/{key}/payload")
-async def payload(request: Request, flow: AppFlow, key: str) -> Response:
+async def payload(request: Request, who: App, flow: AppFlow, key: str) -> Response:
     """Return app data: an Event File as JSON lines."""
     site = site_of(request)
-    owner, file = await _data(site, flow, key)
+    owner, file = await _data(site, who, flow, key)
     return StreamingResponse(
         plain(site, object_keys.event_file_key(owner, file)), media_type="application/octet-stream"
     )
 
 
-async def _data(site: Site, flow: FlowName, key: str) -> tuple[FlowName, EventFileId]:
+async def _data(site: Site, who: Identity, flow: FlowName, key: str) -> tuple[FlowName, EventFileId]:
     """Return an Event File of the latest transfer, and the Flow that it is stored in."""
     file = parse_file_key(key)
-    transfer = await transfer_of(site, flow)
+    transfer = replace(await transfer_of(site, flow), who=who)
     if transfer.importing.movement.settled:
         raise settled_problem(HTTPStatus.FORBIDDEN)
     if file not in await transfer.files():
         raise ProblemError(HTTPStatus.NOT_FOUND, "There is no app data with this key.")
+    transfer.ensure_reached([file.stream])
     return transfer.importing.movement.stored_in, file
 
 
@@ -120,6 +124,7 @@ async def find_mappings(
     sources: Annotated[list[str], Body(max_length=LARGEST_MAPPING_PAGE)],
 ) -> dict[str, str]:
     """Return the ids at the destination of ids at the source."""
+    transfer.ensure_reached([namespace])
     async with open_id_map(site_of(request).runtime, transfer.importing.flow.name) as ids:
         found = {source: ids.entry(namespace, source) for source in sources}
     return {source: entry.target for source, entry in found.items() if entry is not None and entry.target is not None}
@@ -134,6 +139,7 @@ async def page_of_mappings(
     size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_MAPPING_PAGE)] = LARGEST_MAPPING_PAGE,
 ) -> dict[str, object]:
     """List ids at the source with those at the destination."""
+    transfer.ensure_reached([namespace])
     async with open_id_map(site_of(request).runtime, transfer.importing.flow.name) as ids:
         found = ids.page(namespace, after=last, limit=size + 1)
     shown, more = found[:size], len(found) > size
@@ -169,6 +175,7 @@ async def acknowledge(transfer: OpenTransfer, wanted: Acknowledgement) -> None:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"There is no message {unknown[0][:80]!r} in this transfer.")
     if transfer.importing.movement.settled:
         raise settled_problem(HTTPStatus.CONFLICT)
+    transfer.ensure_reached(files[one].stream for one in wanted.messageIds)
     await report(transfer, [files[one] for one in wanted.messageIds], failed=wanted.status == "FAILED")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID, uuid5
@@ -17,9 +17,10 @@ from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Flow
 from pipeline.domain.planning.import_plan import plan
 from pipeline.http.access import known
+from pipeline.http.apps.reach import Reach
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
-from pipeline.http.tokens import Role, Side
+from pipeline.http.tokens import Identity, Role, Side
 from pipeline.remote.app_import import AppImport
 
 _NUMBER_BYTES = 6
@@ -55,6 +56,17 @@ class Transfer:
 
     id: UUID
     importing: AppImport
+    who: Identity | None = None
+
+    def ensure_reached(self, streams: Iterable[str]) -> None:
+        """ProblemError names the first of these streams, or kinds of ids, that the token of the app does not reach."""
+        if self.who is not None:
+            Reach(self.who, self.importing.movement.scopes).ensure(streams)
+
+    async def reached(self) -> Sequence[FileEntry]:
+        """Return the Event Files that the token of the app reaches, in the order in which they are to be imported."""
+        reach = None if self.who is None else Reach(self.who, self.importing.movement.scopes)
+        return [one for one in (await self.files()).values() if reach is None or reach.has(one.id.stream)]
 
     async def files(self) -> Mapping[EventFileId, FileEntry]:
         """Return its Event Files, in the order in which they are to be imported."""
@@ -68,21 +80,29 @@ class Transfer:
         return [entry for step in steps if step is not None for entry in step.pending]
 
 
-async def app_flow(request: Request) -> FlowName:
-    """Return the Flow of the app that calls. ProblemError when it is not that of a destination."""
+async def app_of(request: Request) -> Identity:
+    """Return the app that calls. ProblemError when it is not that of a destination."""
     identity = await known(request)
     if identity.role is not Role.APP or identity.side is not Side.DESTINATION or identity.flow is None:
         raise ProblemError(HTTPStatus.FORBIDDEN, "This needs the token of an app that is a destination.")
-    return identity.flow
+    return identity
+
+
+App = Annotated[Identity, Depends(app_of)]
+
+
+async def app_flow(who: App) -> FlowName:
+    """Return the Flow of the app that calls."""
+    return FlowName(who.flow or "")
 
 
 AppFlow = Annotated[FlowName, Depends(app_flow)]
 
 
-async def open_transfer(request: Request, flow: AppFlow, transfer: UUID) -> Transfer:
+async def open_transfer(request: Request, flow: AppFlow, who: App, transfer: UUID) -> Transfer:
     """Open the transfer that a path names. ProblemError when the app has none of this id."""
     number = int.from_bytes(transfer.bytes[-_NUMBER_BYTES:], "big")
-    return await transfer_of(site_of(request), flow, number, transfer)
+    return replace(await transfer_of(site_of(request), flow, number, transfer), who=who)
 
 
 async def transfer_of(site: Site, flow: FlowName, number: int | None = None, wanted: UUID | None = None) -> Transfer:

@@ -33,10 +33,25 @@ def token() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), default="viewer", show_default=True)
 @click.option("--flow", default="", metavar="NAME", help="With --role app: the Flow of the app.")
 @click.option("--side", type=click.Choice([side.value for side in Side]), help="With --role app: its side of the Flow.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="With --role app: a kind of data that it may reach. Repeatable; default: all.",
+)
 @click.option("--days", type=float, default=90.0, show_default=True, help="How long it is valid.")
 @json_option
 @with_settings
-def create(name: str, role: str, flow: str, side: str | None, days: float, as_json: bool, settings: Settings) -> None:
+def create(
+    name: str,
+    role: str,
+    flow: str,
+    side: str | None,
+    scopes: tuple[str, ...],
+    days: float,
+    as_json: bool,
+    settings: Settings,
+) -> None:
     """Make a token for NAME, and print it. Nothing can show it again."""
     made, text = _with_tokens(
         settings,
@@ -47,6 +62,7 @@ def create(name: str, role: str, flow: str, side: str | None, days: float, as_js
             life=timedelta(days=days),
             flow=flow,
             side=Side(side) if side else None,
+            scopes=scopes,
         ),
     )
     if as_json:
@@ -98,6 +114,7 @@ def _object(one: Token) -> dict[str, object]:
         "name": one.name,
         "flow": one.flow,
         "side": one.side.value if one.side else None,
+        "scopes": one.scopes,
         "created_by": one.created_by,
         "revoked_by": one.revoked_by,
         **{name: at.isoformat() if at else None for name, at in times.items()},
