@@ -114,7 +114,10 @@ def test_a_table_with_a_name_of_the_pipelines_own_streams_is_named(pipeline: Com
 def test_a_value_that_a_column_would_keep_as_another_number_is_rejected(pipeline: CommandLine) -> None:
     here, there = pipeline.directory / "app.db", pipeline.directory / "copy.db"
     kept = "(1, '1e3', 2), (2, 'x', 3), (3, '1.50', 9007199254740992), (4, x'00', NULL), (5, '-5', 1.5)"
-    altered = "(11, '007', 1), (12, '12345678901234567890.5', 1), (13, ' 5', 1), (14, 'x', 9007199254740993)"
+    altered = (
+        "(11, '007', 1), (12, '12345678901234567890.5', 1), (13, ' 5', 1), (14, 'x', 9007199254740993), "
+        "(15, '1e99999999999999999999', 1)"
+    )
     run(here, f"CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b); INSERT INTO t VALUES {kept}, {altered}")
     run(there, "CREATE TABLE t (id INTEGER PRIMARY KEY, a NUMERIC, b REAL)")
     moved = pipeline("move", here, there, "--flow", "f")

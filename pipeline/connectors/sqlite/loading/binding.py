@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import apsw
 
@@ -119,10 +119,18 @@ def _value(written: object) -> KeyValue:
 def _ensure_same_number(value: KeyValue, affinity: str) -> None:
     """InvalidRecordError for a value that the column would keep as another one: '007' as 7, or with fewer digits."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
-        if _CODE.match(value) or Decimal(value) != _stored_number(Decimal(value), affinity):
+        if _CODE.match(value) or not _is_kept(value, affinity):
             raise InvalidRecordError(f"the table would keep the text {value[:80]!r} as another number")
-    elif isinstance(value, int) and Decimal(value) != _stored_number(Decimal(value), affinity):
+    elif isinstance(value, int) and not _is_kept(value, affinity):
         raise InvalidRecordError(f"the table would keep {value} as a number with fewer digits")
+
+
+def _is_kept(value: str | int, affinity: str) -> bool:
+    try:
+        number = Decimal(value)
+    except InvalidOperation:  # its exponent has more digits than any number here
+        return False
+    return number == _stored_number(number, affinity)
 
 
 def _stored_number(number: Decimal, affinity: str) -> Decimal:
