@@ -253,6 +253,12 @@ async def settle(request: Request, who: App, flow: FlowPath, number: int, settle
     return await _state(site, flow, number)
 
 
+@router.get("/mappings/{kind:path}/find", include_in_schema=False)
+async def refuse_find(_: App) -> None:
+    """Say that ids are sent with POST. A kind whose name ends with `/find` is percent-encoded twice, as names with `/` are."""
+    raise ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, "Send the ids with POST.", headers={"Allow": "POST"})
+
+
 @router.get("/mappings/{kind:path}")
 async def list_mappings(
     request: Request, who: App, flow: FlowPath, kind: str, after: After = None, limit: Limit = 1000
