@@ -246,7 +246,7 @@ def test_a_frozen_move_does_not_hold_up_a_stop_and_commits_nothing_when_it_wakes
 def is_unlocked(database: Path) -> bool:
     with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as db:
         try:
-            db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN EXCLUSIVE")  # a frozen reader would keep others from committing
         except sqlite3.OperationalError:
             return False
         db.execute("ROLLBACK")

@@ -64,6 +64,10 @@ async def _move_until_settled(world: World, chores: Chores, wishes: Wishes, numb
 async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | None:
     """Start a process, wait until it has ended or is given up for dead, and return the Movement it has settled."""
     alone, faults, refusals = world.is_calm(), len(world.dealer.dealt), world.disks.refusals
+    latest = world.model.latest(FLOW)
+    stops = (
+        latest is not None and not latest.settled and latest.wish.want is Want.STOP
+    )  # a dead process seems to work on
     process = world.process("mover")
     launched = _commands(world)
     source = world.source(process)
@@ -82,7 +86,7 @@ async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | No
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
     same = (faults, refusals, launched) == (len(world.dealer.dealt), world.disks.refusals, _commands(world))
-    undisturbed = alone and same
+    undisturbed = alone and same and not stops
     world.model.must(settled or not undisturbed, f"{process.name} was undisturbed, and did not settle its Movement")
     return settled
 
