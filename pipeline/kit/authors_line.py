@@ -32,6 +32,12 @@ def calling_line() -> str:
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 
 
+def is_called_by_author() -> bool:
+    """Whether the function that asks was called by an author's file, and not by this package for what a person has given."""
+    frame = sys._getframe(2)
+    return not frame.f_code.co_filename.startswith(PACKAGE)
+
+
 def raising_line(error: BaseException, fallback: str) -> str:
     """Return the author's innermost line that an exception passed; `fallback` when it passed none."""
     traceback: TracebackType | None = error.__traceback__

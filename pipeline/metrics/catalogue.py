@@ -81,7 +81,12 @@ METRICS: Sequence[Metric] = (
     ),
     _fleet("pipeline_set_aside_records", "flow", "rejected records at the end of the latest settled Movement"),
     _fleet("pipeline_files_outstanding", "flow", "Event Files that are listed and not imported, of a Movement under way"),
-    _fleet("pipeline_bytes_outstanding", "flow", "bytes of these Event Files, as they are stored"),
+    _fleet(
+        "pipeline_bytes_outstanding",
+        "flow",
+        "bytes of these Event Files, as they are stored; in a group of which some are imported, by the mean size of what the "
+        "Movement has added",
+    ),
     _fleet("pipeline_queue_visible", "queue", "messages that wait"),
     _fleet("pipeline_queue_inflight", "queue", "messages that workers hold"),
     _fleet("pipeline_queue_dead", "queue", "messages in the dead-letter queue"),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.kit.authors_line import calling_line, misuse
+from pipeline.kit.authors_line import calling_line, is_called_by_author, misuse
 from pipeline.masking import add_secret, masked
 
 REFERENCES = ("env:", "file:")
@@ -37,7 +37,9 @@ class Secret:
         """
         if reference and not reference.startswith(REFERENCES):
             remedy = "Give a reference: env:NAME for an environment variable, or file:PATH"
-            raise misuse(calling_line(), "a secret is given in plain", remedy)
+            if is_called_by_author():
+                raise misuse(calling_line(), "a secret is given in plain", remedy)
+            raise ConfigurationError(f"A secret is given in plain. {remedy}.")
         self._reference = reference
 
     @property
