@@ -12,7 +12,7 @@ PINS := requirements/test.txt
 help:  ## Say what there is
 	@echo "make demo    build a small app, move it, change it, move it again, and compare"
 	@echo "make check   check style, types and architecture, and run the quick tests: under 90 seconds, for while you work"
-	@echo "make test    the same, and all tests: servers, killed processes, 2,000 simulated worlds; some 20 minutes on two processors"
+	@echo "make test    the same, and all tests: servers, killed processes, 2,000 simulated worlds; some 15 minutes on two processors"
 	@echo "make lint    the checks without the tests"
 	@echo "make simulate  run the pipeline in worlds that misbehave: SEEDS=100000 FIRST=0"
 	@echo "make fuzz    alter what comes from outside, guided by coverage: SECONDS=600 (installs atheris; Linux)"
