@@ -182,7 +182,7 @@ async def act(flows: FlowStore, step: int) -> None:
 async def acted(step: int | None, moment: str | None) -> tuple[Counter[str], list[str]]:
     """Wish all steps, one after the other. The process of one step dies at a moment, and another repeats it.
 
-    Return the types of the events that are told in the end, and the moments of that step.
+    Return how many events of each type are stored afterwards, and the moments of that step.
     """
     world = Fleet({"a": {1: "x"}, "b": {1: "x"}})
     await world.move()
