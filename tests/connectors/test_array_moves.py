@@ -18,20 +18,14 @@ from pipeline.domain.movement import Status
 from pipeline.settings import Settings
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite import databases
 from tests.fakes.destination import MemoryDestination
-from tests.servers.postgresql import PostgresqlServer
 
 CREATE = "CREATE TABLE t (id BIGINT PRIMARY KEY, a TEXT, n DOUBLE PRECISION)"
 TEXTS = ["plain", "", "null", ']}\n{"upsert":[', "[1]", "{}", "a\\b", '"q"', "\r\t", "日"]
 ROWS = [(at, TEXTS[at % len(TEXTS)], None if at % 7 == 0 else at / 4) for at in range(3000)]
 QUERY = "SELECT id, a, n FROM t ORDER BY id"
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def literal(value: object) -> str:

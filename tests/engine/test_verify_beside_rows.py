@@ -8,22 +8,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.comparison.report import StreamReport, Verification
 from pipeline.domain.inventory import Fate
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite.databases import run
 from tests.engine.real_flow import Places, RealFlow, one
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def between(source: Place | Path, copy: Place | Path) -> RealFlow:

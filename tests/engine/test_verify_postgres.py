@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.postgres.test_across_databases import TYPES
 from tests.connectors.sqlite.databases import run
 from tests.engine.real_flow import Places, RealFlow
-from tests.servers.postgresql import PostgresqlServer
 
 SHOP = (
     "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT NOT NULL, born REAL)",
@@ -24,11 +21,6 @@ SHOP = (
     "CREATE TABLE loose (a, b)",
     "INSERT INTO loose VALUES (1, 'text'), (1.5, x'0001'), (NULL, '1'), (1, 'text')",
 )
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def between(source: str | Path, destination: str | Path) -> RealFlow:

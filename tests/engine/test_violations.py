@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite.databases import run
 from tests.engine.test_verify_beside_rows import between
-from tests.servers.postgresql import PostgresqlServer
 
 SHOP = (
     "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT)",
@@ -19,11 +18,6 @@ SHOP = (
     "INSERT INTO album VALUES (1, 1), (2, 7)",
 )
 BROKEN = "1 row refers through artist to missing rows of "
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.mark.parametrize("technology", ["sqlite", "postgresql"])

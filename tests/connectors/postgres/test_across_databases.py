@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import HeldDeletes, Status
 from tests.connectors.postgres.moving import Movements, equal
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 TYPES = (
     'CREATE SCHEMA "My shop"',
@@ -108,11 +105,6 @@ def dump(place: Place) -> dict[str, list[str]]:
 def shape(place: Place) -> list[list[tuple[object, ...]]]:
     """Return columns, constraints, indexes, sequences and inheritance as the catalog has them."""
     return [place.rows(query) for query in SHAPES]
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def flow(source: Place, destination: Place) -> Movements:

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.postgres.test_across_databases import TYPES
 from tests.connectors.sqlite import databases
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 async def test_an_sqlite_database_arrives_and_comes_back(make: Callable[[], Place], tmp_path: Path) -> None:

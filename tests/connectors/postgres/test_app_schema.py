@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, equal, succeed
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite import databases
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def movements(source: Path, place: Place) -> Movements:

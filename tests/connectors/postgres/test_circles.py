@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.owners import owned_place
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
 
@@ -125,12 +122,6 @@ TABLES = (
     "SELECT c.relname FROM pg_class AS c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
 )
 KEYS = "SELECT conname, condeferrable, condeferred, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY conrelid, 1"
-
-
-@pytest.fixture
-def places(postgresql: PostgresqlServer) -> Iterator[tuple[Place, Place]]:
-    with owned_place(postgresql) as both:
-        yield both
 
 
 def contents(place: Place) -> dict[object, list[tuple[object, ...]]]:

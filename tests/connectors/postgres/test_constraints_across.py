@@ -14,9 +14,8 @@ from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.movement import Movement, Status
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite import databases
-from tests.servers.postgresql import PostgresqlServer
 
 Told = dict[str, list[str]]
 LONG = "long_" + "é" * 28
@@ -50,11 +49,6 @@ CONSTRAINTS = (
     "SELECT (SELECT relname FROM pg_class WHERE oid = conrelid) AS name, pg_get_constraintdef(oid) FROM pg_constraint "
     "WHERE connamespace = 'public'::regnamespace AND contype IN ('f', 'u') ORDER BY 1, pg_get_constraintdef(oid) COLLATE \"C\""
 )
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 async def move(movements: Movements) -> tuple[Movement, Told]:

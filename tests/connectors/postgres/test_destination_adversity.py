@@ -14,19 +14,13 @@ from pipeline.connectors.postgres.session import connection
 from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError, TransientError
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 STREAM = schema({"id": "integer", "v": "text"})
 KILL = (
     "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND application_name LIKE 'pipeline%'"
 )
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 def paused(one: FileToLoad, first: bytes, asleep: anyio.Event, go: anyio.Event, later: bytes) -> FileToLoad:

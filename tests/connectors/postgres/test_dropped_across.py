@@ -10,9 +10,8 @@ import pytest
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.connectors.sqlite import SqliteSource
 from tests.connectors.postgres.moving import Movements, equal, succeed
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite import databases
-from tests.servers.postgresql import PostgresqlServer
 
 CONSTRAINTS = (
     "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
@@ -26,11 +25,6 @@ PLAIN = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT)"
 def redeclared(declaration: str) -> tuple[str, ...]:
     """Return the statements that give `t` another declaration."""
     return ("ALTER TABLE t RENAME TO f", declaration, "INSERT INTO t SELECT * FROM f", "DROP TABLE f")
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 CASES: dict[str, tuple[Sequence[str], Sequence[str], list[str], list[str]]] = {

@@ -12,7 +12,7 @@ from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
 from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.contracts.destination import file_to_load
 from tests.servers.postgresql import PostgresqlServer
 
@@ -22,11 +22,6 @@ CHANGES = {
     "jsonb": ("1", "1.0"),
     "interval": ("1 day", "24:00:00"),
 }
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.mark.parametrize("kind", CHANGES)

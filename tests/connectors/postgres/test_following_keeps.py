@@ -10,7 +10,7 @@ from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, succeed
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.servers.postgresql import PostgresqlServer
 
 PARTITIONED = (
@@ -19,11 +19,6 @@ PARTITIONED = (
     "INSERT INTO p VALUES (1, 'x')",
 )
 ATTACH = "ALTER TABLE p ATTACH PARTITION t FOR VALUES FROM (100) TO (10000)"
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.fixture

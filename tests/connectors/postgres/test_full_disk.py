@@ -22,9 +22,8 @@ from pipeline.domain.movement import Status
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.postgres.reading import read_all
-from tests.servers.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full and no prlimit")
 MEBIBYTE = 1 << 20
@@ -33,11 +32,6 @@ LARGEST_FILE = 16 * MEBIBYTE
 
 CROWDED = ("temp_file_limit = '1MB'", "work_mem = '64kB'", "maintenance_work_mem = '1MB'")
 """Enough room to read the catalog, and too little to sort 30,000 rows."""
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @contextmanager

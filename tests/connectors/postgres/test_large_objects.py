@@ -17,17 +17,11 @@ from pipeline.engine.verify.verifier import VerifyRequest
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.source import UpsertSink
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.engine.real_flow import Places, RealFlow
-from tests.servers.postgresql import PostgresqlServer
 
 CONTENTS = "SELECT oid::int, lo_get(oid) FROM pg_largeobject_metadata ORDER BY oid"
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def between(source: Place, copy: Place) -> RealFlow:

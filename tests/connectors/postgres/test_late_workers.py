@@ -12,15 +12,9 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 ITEM = schema({"id": "integer", "text": "text"})
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 def slow(at_work: anyio.Event, go_on: anyio.Event) -> FileToLoad:

@@ -15,17 +15,11 @@ from pipeline.connectors.postgres.loading.csv_lines import Lines
 from pipeline.domain.ids import Phase
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, schema, upsert
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.contracts.destination import file_to_load
-from tests.servers.postgresql import PostgresqlServer
 
 STREAM = schema({"id": "integer", "v": "text"})
 BLOCKS = [upsert(id=number, v="x" * 1000) for number in range(8)]
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 @pytest.mark.parametrize(("phase", "beside"), [(Phase.INCREMENTAL, False), (Phase.FULL, True)])

@@ -12,17 +12,12 @@ from pipeline.connectors.postgres import PostgresDestination
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.servers.postgresql import PostgresqlServer
 
 COLUMNS = {"id": "integer", "code": "text", "n": "integer"}
 TABLE = "CREATE TABLE item (id bigint PRIMARY KEY, code text, n bigint)"
 ROWS = 1200
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 @contextmanager

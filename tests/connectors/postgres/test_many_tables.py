@@ -12,15 +12,9 @@ from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 FEW, MANY = 3, 13
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.fixture

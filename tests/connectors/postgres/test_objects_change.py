@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +10,8 @@ from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.inventory import Fate
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, equal, succeed
-from tests.connectors.postgres.places import Place, place_factory
-from tests.connectors.postgres.schema_changes import Cases, Moved, move_twice
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
+from tests.connectors.postgres.schema_changes import Cases, Moved
 
 T = ("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
 ENUM = (
@@ -183,16 +181,6 @@ CASES: Cases = {
         ("DELETE FROM t WHERE ctid = (SELECT min(ctid) FROM t)", 'UPDATE t SET "$dup" = 3 WHERE "$row" = \'s\''),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def moved(postgresql: PostgresqlServer) -> Moved:
-    return asyncio.run(move_twice(postgresql, CASES))
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.mark.parametrize("name", CASES)

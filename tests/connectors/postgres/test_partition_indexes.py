@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from tests.connectors.postgres.moving import Movements, succeed
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.postgres.test_schema_objects import dump
-from tests.servers.postgresql import PostgresqlServer
 
 ATTACHED = (
     "CREATE SCHEMA parts",
@@ -39,11 +36,6 @@ CHANGES = (
     "CREATE TABLE t3 PARTITION OF t FOR VALUES FROM (20) TO (30)",
     "ALTER INDEX t3_x_idx RENAME TO three_x",
 )
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 async def test_indexes_of_partitions_have_and_get_the_names_of_the_source(make: Callable[[], Place]) -> None:

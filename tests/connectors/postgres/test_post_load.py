@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Status
@@ -13,11 +11,6 @@ from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
 
 STREAMS = [StreamName("child"), StreamName("parent")]
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 def native(table: str, column: str, **more: object) -> dict[str, object]:

@@ -14,13 +14,8 @@ from pipeline.domain.inventory import Fate
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, equal
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.servers.postgresql import PostgresqlServer, program
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.fixture

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import anyio
 import psycopg
-import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.ports.destination import MarksReader
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 ITEM = schema({"id": "integer", "text": "text"})
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 async def test_a_database_without_imports_has_no_marks_and_is_left_as_it_is(place: Place) -> None:

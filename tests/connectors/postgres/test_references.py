@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,19 +15,12 @@ from pipeline.ports.destination import Loaded
 from pipeline.ports.source import Source
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.owners import owned_place
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
 
 PARENT = schema({"id": "integer", "code": "text"}, stream="parent")
 CHILD = schema({"id": "integer", "parent": "integer"}, stream="child")
 ACTIONS = ["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"]
-
-
-@pytest.fixture
-def places(postgresql: PostgresqlServer) -> Iterator[tuple[Place, Place]]:
-    with owned_place(postgresql) as both:
-        yield both
 
 
 def moving(source: Source, owner: Place) -> Movements:

@@ -12,18 +12,13 @@ from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.retries import noted_retries
 from tests.servers.postgresql import PostgresqlServer
 
 COLUMNS = {"id": "integer", "code": "text", "n": "integer"}
 TABLE = "CREATE TABLE item (id bigint PRIMARY KEY, code text, n bigint)"
 Row = Mapping[str, object]
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +10,8 @@ from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import Choices, Movement, Status
 from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
-from tests.connectors.postgres.schema_changes import Cases, Moved, move_twice
+from tests.connectors.postgres.places import Place
+from tests.connectors.postgres.schema_changes import Cases, Moved
 from tests.connectors.postgres.test_schema_objects import dump
 from tests.servers.postgresql import PostgresqlServer
 
@@ -187,16 +186,6 @@ CASES: Cases = {
         ("ALTER TABLE b RENAME CONSTRAINT k TO k2", "ALTER TABLE a ADD CONSTRAINT k PRIMARY KEY (id)"),
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def moved(postgresql: PostgresqlServer) -> Moved:
-    return asyncio.run(move_twice(postgresql, CASES))
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.mark.parametrize("name", CASES)

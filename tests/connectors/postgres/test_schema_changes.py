@@ -5,13 +5,10 @@ docs/reference/schema-changes.md describes them. All cases are moved together, e
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from pipeline.domain.movement import Status
-from tests.connectors.postgres.schema_changes import Cases, Moved, move_twice
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.schema_changes import Cases, Moved
 
 T = "CREATE TABLE t (id int PRIMARY KEY, x int, name text)"
 ROWS = "INSERT INTO t VALUES (1, 2, 'a'), (2, 5, 'b')"
@@ -381,11 +378,6 @@ CASES: Cases = {
 
 DECLARED_IN_ANOTHER_WAY = {"inherited_column_renamed", "table_becomes_partitioned"}
 """A child table declares the columns that it inherits, and NOT NULL of a partition has another name."""
-
-
-@pytest.fixture(scope="module")
-def moved(postgresql: PostgresqlServer) -> Moved:
-    return asyncio.run(move_twice(postgresql, CASES))
 
 
 @pytest.mark.parametrize("name", CASES)

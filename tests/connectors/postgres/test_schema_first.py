@@ -14,7 +14,7 @@ from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.owners import owned_place
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer, program
 
@@ -24,11 +24,6 @@ CIRCLE = (
     "ALTER TABLE staff ADD CONSTRAINT works_in FOREIGN KEY (store) REFERENCES store",
     "CREATE TABLE sale (id int PRIMARY KEY, store int REFERENCES store)",
 )
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.fixture

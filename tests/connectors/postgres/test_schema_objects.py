@@ -10,8 +10,8 @@ import pytest
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, succeed
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer, program
+from tests.connectors.postgres.places import Place
+from tests.servers.postgresql import program
 
 ZOO = (
     "CREATE SCHEMA app",
@@ -62,11 +62,6 @@ CHANGES = (
     "COMMENT ON TABLE t IS 'another comment'",
     "ALTER SEQUENCE invoice_no INCREMENT BY 5 RESTART WITH 5000",
 )
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def dump(place: Place) -> list[str]:

@@ -50,11 +50,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
-
-
 def left_in(connection: Connection) -> list[str]:
     """Return what the session keeps between transactions."""
     return [text for (text,) in psycopg.Connection.execute(connection, LEFT)]

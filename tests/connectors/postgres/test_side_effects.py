@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
@@ -12,9 +10,7 @@ from pipeline.connectors.postgres.session.connection import connect
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
-from tests.connectors.postgres.owners import owned_place
 from tests.connectors.postgres.places import Place
-from tests.servers.postgresql import PostgresqlServer
 
 ITEM = schema({"id": "integer", "v": "text"})
 FUNCTIONS = (
@@ -40,12 +36,6 @@ STATES = (
     "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal UNION ALL "
     "SELECT rulename, ev_enabled FROM pg_rewrite WHERE rulename LIKE 'no\\_%' ORDER BY 1"
 )
-
-
-@pytest.fixture
-def places(postgresql: PostgresqlServer) -> Iterator[tuple[Place, Place]]:
-    with owned_place(postgresql) as both:
-        yield both
 
 
 async def load_twice(place: Place) -> None:

@@ -16,15 +16,9 @@ from pipeline.connectors.postgres.reading import ranges
 from pipeline.connectors.postgres.session import connection
 from pipeline.domain.errors import ConfigurationError, TransientError, UnreadableError
 from pipeline.ports.source import UpsertSink
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.postgres.reading import read_all
 from tests.contracts.source import StreamContent, read_stream
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
 
 
 async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(place: Place) -> None:

@@ -14,7 +14,7 @@ from pipeline.domain.errors import RefusedError, TransientError, UnreadableError
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.loading import FLOW
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.postgres.reading import read_all
 from tests.contracts.source import read_stream
 from tests.servers.fixtures import serving
@@ -23,11 +23,6 @@ from tests.servers.postgresql import PostgresqlServer, standby
 PATIENCE_SECONDS = 30.0
 RESERVED = 33
 """A primary sends its standbys the numbers of a sequence 32 ahead."""
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.fixture(scope="module")

@@ -36,11 +36,6 @@ def root(authority: trustme.CA, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(postgresql: PostgresqlServer) -> Place:
-    return place_factory(postgresql)()
-
-
-@pytest.fixture
 def open_front(authority: trustme.CA, place: Place) -> Iterator[OpenFront]:
     """A function that opens a proxy whose certificate is for a name; without a name, it has no TLS."""
     directory = parse_qs(urlsplit(place.uri).query)["host"][0]

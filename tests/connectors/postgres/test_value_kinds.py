@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.movement import Status
 from pipeline.engine.movements.context import Limits
 from tests.connectors.postgres.moving import Movements, equal, succeed
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite import databases
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def types(place: Place, table: str) -> dict[object, object]:

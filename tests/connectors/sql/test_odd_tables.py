@@ -11,15 +11,9 @@ from structlog.testing import capture_logs
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.movement import Status
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite.databases import rows, run
 from tests.engine.real_flow import Places, RealFlow
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 def between(source: Place, copy: Place) -> RealFlow:

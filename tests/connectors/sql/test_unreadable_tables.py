@@ -6,21 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements
-from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.places import Place
 from tests.connectors.sqlite.databases import rows, run, spoil
 from tests.engine.real_flow import Places, RealFlow
-from tests.servers.postgresql import PostgresqlServer
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 async def test_a_missing_privilege_costs_its_table_alone(make: Callable[[], Place]) -> None:
