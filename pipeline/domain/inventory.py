@@ -40,7 +40,7 @@ GAP_KINDS = frozenset(
     {
         "access control list", "access method", "aggregate", "capability", "cast", "collation", "column", "constraint",
         "conversion", "default", "device",
-        "domain", "event trigger", "extension", "fifo", "file", "foreign table", "former table", "function",
+        "domain", "domain constraint", "event trigger", "extension", "fifo", "file", "foreign table", "former table", "function",
         "generated column",
         "index", "language", "large object", "materialized view", "operator", "operator class", "policy", "procedure",
         "row security", "rule", "schema", "sequence", "set-gid bit", "set-uid bit", "socket", "stream", "table",

@@ -19,11 +19,15 @@ Cases = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Both databases after the second Movement: whether they are equal, objects as pg_dump writes them, and rows, by schema."""
+    """Both databases after the second Movement: whether they are equal, objects as pg_dump writes them, and rows, by schema.
+
+    `first_dumps`: the objects after the first Movement.
+    """
 
     movement: Movement
     equal: bool
     dumps: tuple[Mapping[str, list[str]], Mapping[str, list[str]]]
+    first_dumps: tuple[Mapping[str, list[str]], Mapping[str, list[str]]]
     rows: tuple[Mapping[str, object], Mapping[str, object]]
 
 
@@ -63,8 +67,9 @@ async def move_twice(postgresql: PostgresqlServer, cases: Cases) -> Moved:
     for name, (setup, _) in cases.items():
         in_schema(source, name, (f"CREATE SCHEMA {name}", *setup))
     await movements.move()
+    first_dumps = dump_by_schema(source), dump_by_schema(copy)
     for name, (_, changes) in cases.items():
         in_schema(source, name, changes)
     movement = await movements.move()
     dumps = dump_by_schema(source), dump_by_schema(copy)
-    return Moved(movement, await equal(movements), dumps, (rows_by_schema(source), rows_by_schema(copy)))
+    return Moved(movement, await equal(movements), dumps, first_dumps, (rows_by_schema(source), rows_by_schema(copy)))

@@ -35,6 +35,7 @@ from pipeline.connectors.postgres.ddl.evolution.partitions import (
     stand_in,
 )
 from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences
+from pipeline.connectors.postgres.ddl.evolution.types import untype
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
@@ -145,9 +146,10 @@ def _follow(
     if name_of(former) != name_of(native):
         return
     _end_inheritance(connection, former, native)
+    objects, keys = ledger.created_objects(), partial(_foreign_keys, ledger)
+    untype(connection, table.sql, objects)
     table = existing_table(connection, schema)
     is_same = bool(schema.identities) and before.identities[:1] == schema.identities[:1]
-    objects, keys = ledger.created_objects(), partial(_foreign_keys, ledger)
     columns = ColumnEvolution(
         connection,
         table,

@@ -7,6 +7,7 @@ created, follows the source; any other one is neither replaced nor dropped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -29,7 +30,18 @@ _DEPENDENT = ("view", "materialized view", "rule")
 _SHARED = frozenset({"comment", "table option", "sequence", *ROLE_KINDS})
 """Kinds that are set to the source's state, also where the Flow did not create them."""
 _REWRITTEN = frozenset(
-    {"domain", "function", "materialized view", "policy", "procedure", "rule", "statistics", "trigger", "view"}
+    {
+        "domain",
+        "domain constraint",
+        "function",
+        "materialized view",
+        "policy",
+        "procedure",
+        "rule",
+        "statistics",
+        "trigger",
+        "view",
+    }
 )
 """Kinds with expressions, which PostgreSQL may write in another way once it has read its own text."""
 _ANOTHER = "the destination has another one of this name, which is left as it is"
@@ -162,21 +174,16 @@ class SchemaObjects:
             except psycopg.Error:
                 if one.remove is None:
                     raise
-        if one.kind == "text search configuration" and self._present[one.id].create[:1] == one.create[:1]:
-            return self._map_again(one)
+        changes = _changes(self._present[one.id], one)
+        if changes:
+            for statement in changes:
+                run_single(self._connection, statement)
+            self.ours[one.id] = self._present[one.id] = one
+            return None
         if one.remove is not None:
             self._remove(one)
         self._create(one)
         return None
-
-    def _map_again(self, one: SchemaObject) -> None:
-        """Give a text search configuration other mappings. Columns and indexes may need it, so it is not dropped."""
-        for mapping in self._present[one.id].create[1:]:
-            what, _, _ = mapping.partition(" WITH ")
-            run_single(self._connection, what.replace(" ADD MAPPING ", " DROP MAPPING ", 1))
-        for mapping in one.create[1:]:
-            run_single(self._connection, mapping)
-        self.ours[one.id] = self._present[one.id] = one
 
     def _follow_type(self, one: SchemaObject) -> None:
         described = {**one.facts, "create": one.create[0]}
@@ -241,6 +248,8 @@ class SchemaObjects:
             name = one.name
         elif present is not None and present.facts["options"] != one.facts["options"]:
             run_single(self._connection, f"ALTER SEQUENCE {name} {one.facts['options']}")
+        if present is not None and _is_unlogged(one) not in (None, _is_unlogged(present)):
+            run_single(self._connection, f"ALTER SEQUENCE {name} SET {'UN' if _is_unlogged(one) else ''}LOGGED")
         self._own(one, name)
         self._set_position(one, name)
         return None
@@ -287,6 +296,41 @@ def _item(one: SchemaObject, failure: str | None) -> InventoryItem:
     reason = one.reason or failure
     fate = Fate.NOT_MOVED if reason else Fate.MOVED
     return InventoryItem(one.kind, one.name, fate, reason or "", asked=one.kind in ROLE_KINDS)
+
+
+def _changes(present: SchemaObject, wanted: SchemaObject) -> list[str]:
+    """Return what changes an object on which columns and indexes may depend, so that it cannot be dropped; none if nothing does."""
+    (was, *former), (now, *mappings) = present.create, wanted.create
+    match wanted.kind:
+        case "extension":
+            return [f"ALTER EXTENSION {quoted(wanted.name)} SET SCHEMA {now.rpartition(' SCHEMA ')[2]}"]
+        case "text search configuration" if was == now:
+            gone = [it.partition(" WITH ")[0].replace(" ADD MAPPING ", " DROP MAPPING ", 1) for it in former]
+            return [*gone, *mappings]
+        case "text search dictionary" if _template(was) == _template(now):
+            options = now.removeprefix(_template(now)).strip(", )")
+            named = {*_option_names(was)} - {*_option_names(now)}
+            return [
+                f"ALTER TEXT SEARCH DICTIONARY {wanted.name} ({', '.join(filter(None, [options, *sorted(named)]))})"
+            ]
+    return []
+
+
+_OPTION = re.compile(r"""("(?:[^"]|"")+"|\w+) = E?'(?:[^']|\'\')*'""")
+
+
+def _template(create: str) -> str:
+    """Return the statement that creates a text search dictionary, up to its options."""
+    return create[: found.start()] if (found := _OPTION.search(create)) else create.removesuffix(")") + ", "
+
+
+def _option_names(create: str) -> list[str]:
+    return _OPTION.findall(create)
+
+
+def _is_unlogged(sequence: SchemaObject) -> bool | None:
+    """Return whether a sequence is UNLOGGED; None for that of an identity column, which is as its table."""
+    return sequence.create[0].startswith("CREATE UNLOGGED") if sequence.create else None
 
 
 def _message(error: psycopg.Error) -> str:

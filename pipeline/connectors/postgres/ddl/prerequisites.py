@@ -54,9 +54,12 @@ def _steps(
     needs = native.get("needs", ())
     wanted = {need["name"]: need["schema"] for need in needs if need["kind"] == "extension"}
     wanted = {**dict.fromkeys(native.get("extensions", ()), "public"), **wanted}
-    extensions = {row[0] for row in connection.execute("SELECT extname FROM pg_extension")} if wanted else set()
+    query = "SELECT extname::text, nspname::text FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace"
+    extensions: dict[str, str] = dict(connection.execute(query).fetchall()) if wanted else {}
     for extension, schema in wanted.items():
-        if extension not in extensions:
+        if extension in extensions and schema != extensions[extension] and ("extension", extension) in objects():
+            yield partial(run_single, connection, f"ALTER EXTENSION {quoted(extension)} SET SCHEMA {quoted(schema)}")
+        elif extension not in extensions:
             statement = f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)} SCHEMA {quoted(schema)}"
             yield partial(run_single, connection, statement)
     for need in needs:

@@ -231,12 +231,15 @@ SELECT t.oid AS "table", format_type(t.typbasetype, t.typtypmod) AS base, t.typn
        CASE WHEN t.typcollation <> b.typcollation
             THEN (SELECT l.collnamespace::regnamespace::text || '.' || quote_ident(l.collname)
                   FROM pg_collation AS l WHERE l.oid = t.typcollation) END AS collation,
+       (SELECT k.conname FROM pg_constraint AS k WHERE k.contypid = t.oid AND k.contype = 'n'
+        AND k.conname <> t.typname || '_not_null') AS not_null_name,
        ARRAY(SELECT k.conname::text FROM pg_constraint AS k
-             WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname) AS names,
+             WHERE k.contypid = t.oid AND k.contype = 'c' AND k.convalidated ORDER BY k.conname) AS names,
        ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint AS k
-             WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname) AS checks
+             WHERE k.contypid = t.oid AND k.contype = 'c' AND k.convalidated ORDER BY k.conname) AS checks
 FROM pg_type AS t JOIN pg_type AS b ON b.oid = t.typbasetype WHERE t.oid = ANY (%(oids)s)
 """
+"""Checks that old values may contradict (NOT VALID) are schema objects of their own, which come after the rows."""
 
 RANGES = """
 SELECT r.rngtypid AS "table", format_type(r.rngsubtype, NULL) AS subtype,

@@ -105,6 +105,7 @@ class TypeCatalog:
                     "type": _domain_type(domain),
                     "default": domain["default"],
                     "not_null": domain["not_null"],
+                    "not_null_name": domain["not_null_name"],
                     "checks": dict(zip(domain["names"], domain["checks"], strict=True)),
                 }
                 kind, create = "domain", f"CREATE DOMAIN {name} AS {_domain(domain)}"
@@ -135,7 +136,8 @@ def _domain(row: Row) -> str:
     if row["default"] is not None:
         parts.append(f"DEFAULT {row['default']}")
     if row["not_null"]:
-        parts.append("NOT NULL")
+        name = row["not_null_name"]
+        parts.append(f"CONSTRAINT {quoted(name)} NOT NULL" if name else "NOT NULL")
     checks = zip(row["names"], row["checks"], strict=True)
     return " ".join([*parts, *(f"CONSTRAINT {quoted(name)} {check}" for name, check in checks)])
 

@@ -18,7 +18,7 @@ from pipeline.domain.errors import ConfigurationError
 DEPENDS = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
 """Errors that say that an object depends on what is to be changed."""
 
-_ATTACHED = frozenset({"comment", "trigger", "rule", *ROLE_KINDS})
+_ATTACHED = frozenset({"comment", "domain constraint", "rule", "table option", "trigger", *ROLE_KINDS})
 """Kinds that PostgreSQL drops together with the view, trigger or policy that they belong to."""
 _GONE = (
     psycopg.errors.InvalidSchemaName,
@@ -94,7 +94,7 @@ def without_dependents(connection: Connection, tables: Sequence[int], ours: Coll
 
 
 def restore_attached(connection: Connection, objects: Iterable[SchemaObject]) -> None:
-    """Create those owners, privileges, comments, triggers and rules among `objects` that went with what they belong to."""
+    """Create those owners, privileges, comments, options, triggers and rules among `objects` that went with what they belong to."""
     present = {one.id: one for one in read_objects(connection, grants=True)}
     for one in objects:
         if one.kind in _ATTACHED and not (one.id in present and present[one.id].is_same(one)):

@@ -31,6 +31,12 @@ LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a
 WHERE t.oid = to_regtype(%s)
 """
 
+_TYPED = """
+SELECT t.name, t.name || ': type'
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, format('%%I.%%I', n.nspname, c.relname) AS t(name)
+WHERE c.reloftype <> 0 AND (c.reloftype = to_regtype(%(name)s) OR c.oid = to_regclass(%(name)s))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class TypeEvolution:
@@ -54,6 +60,7 @@ class TypeEvolution:
             case "enum":
                 statements = _label_changes(name, present["labels"], wanted["labels"])
             case "composite" if "attributes" in wanted:
+                untype(self.connection, name, self.ours)
                 statements = _attribute_changes(name, present["attributes"], wanted["attributes"])
             case "domain" if "domain" in wanted:
                 return self._follow_domain(name, present, wanted)
@@ -83,7 +90,9 @@ class TypeEvolution:
             if checks.get(check) != definition
         ]
         if here["not_null"] != there["not_null"]:
-            added.append("SET NOT NULL" if there["not_null"] else "DROP NOT NULL")
+            name = there.get("not_null_name")
+            adds = f"ADD CONSTRAINT {quoted(name)} NOT NULL" if name else "SET NOT NULL"
+            added.append(adds if there["not_null"] else "DROP NOT NULL")
         for change in added:
             with suppress(*(() if self.is_final else (psycopg.IntegrityError,))), self.connection.transaction():
                 run_single(self.connection, f"{alter} {change}")
@@ -114,6 +123,17 @@ class TypeEvolution:
                     with suppress(psycopg.DataError), self.connection.transaction():  # the source has another one now
                         run_single(self.connection, f"{alter} SET DEFAULT {default}")
             run_single(self.connection, f"DROP {what} {qualified(wanted['schema'], _FORMER)}")
+
+
+def untype(connection: Connection, name: str, ours: Collection[ObjectId]) -> None:
+    """Let the tables OF a type, or the table of this name, be plain ones, so that they can change.
+
+    Concerns those that are typed because the source's are, by the schema objects `ours`, and the end of the Movement makes
+    them so again.
+    """
+    for table, option in connection.execute(_TYPED, {"name": name}).fetchall():
+        if ("table option", option) in ours:
+            run_single(connection, f"ALTER TABLE {table} NOT OF")
 
 
 def _label_changes(name: str, present: Sequence[str], wanted: Sequence[str]) -> Iterator[str] | None:

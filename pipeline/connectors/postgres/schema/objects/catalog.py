@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.connectors.postgres.schema.catalog_queries import fetch
 from pipeline.connectors.postgres.schema.catalog_types import TypeCatalog
-from pipeline.connectors.postgres.schema.objects import privileges, queries
+from pipeline.connectors.postgres.schema.objects import options, privileges, queries, routines
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified
 from pipeline.connectors.sql.schema_objects import SchemaObject
@@ -24,16 +24,17 @@ _QUERIES: tuple[tuple[str, str], ...] = (
     ("extension", queries.EXTENSIONS),
     ("collation", queries.COLLATIONS),
     ("type", ""),
-    ("function", queries.FUNCTIONS),
-    ("aggregate", queries.AGGREGATES),
-    ("operator", queries.OPERATORS),
-    ("operator class", queries.OPERATOR_CLASSES),
-    ("cast", queries.CASTS),
+    ("function", routines.FUNCTIONS),
+    ("aggregate", routines.AGGREGATES),
+    ("operator", routines.OPERATORS),
+    ("operator class", routines.OPERATOR_CLASSES),
+    ("cast", routines.CASTS),
     ("text search dictionary", queries.TEXT_SEARCH_DICTIONARIES),
     ("text search configuration", queries.TEXT_SEARCH_CONFIGURATIONS),
     ("sequence", queries.SEQUENCES),
-    ("table option", queries.TABLE_OPTIONS),
     ("view", queries.VIEWS),
+    ("domain constraint", queries.DOMAIN_CONSTRAINTS),
+    ("table option", options.TABLE_OPTIONS),
     ("rule", queries.RULES),
     ("trigger", queries.TRIGGERS),
     ("statistics", queries.STATISTICS),

@@ -22,11 +22,6 @@ def own_objects(schema: str, class_name: str, oid: str) -> str:
     )
 
 
-def _storage(letter: str) -> str:
-    """Return the SQL of the name of a storage strategy."""
-    return f"CASE {letter} WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END"
-
-
 SCHEMAS = f"""
 SELECT nspname AS name, ARRAY[format('CREATE SCHEMA IF NOT EXISTS %%I', nspname)] AS "create",
        format('DROP SCHEMA %%I', nspname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
@@ -48,88 +43,6 @@ FROM (
            {COLLATION_OPTIONS} AS options
     FROM pg_collation AS c JOIN pg_namespace AS n ON n.oid = c.collnamespace
     WHERE {own_objects("n.nspname", "pg_collation", "c.oid")}
-) AS q
-"""
-
-FUNCTIONS = f"""
-SELECT q.name, ARRAY[q.definition] AS "create", format('DROP %%s %%s', q.kind, q.name) AS remove, NULL::jsonb AS facts,
-       CASE WHEN q.language IN ('c', 'internal') THEN 'it is written in C' END AS reason, lower(q.kind) AS kind
-FROM (
-    SELECT format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name,
-           CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind, l.lanname AS language,
-           pg_get_functiondef(p.oid) AS definition
-    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace JOIN pg_language AS l ON l.oid = p.prolang
-    WHERE p.prokind IN ('f', 'p', 'w') AND {own_objects("n.nspname", "pg_proc", "p.oid")}
-      AND NOT EXISTS (SELECT FROM pg_depend AS i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid
-                      AND i.deptype = 'i')  -- constructors of range types come with their type
-) AS q
-"""
-
-AGGREGATES = f"""
-SELECT q.name, ARRAY[format('CREATE AGGREGATE %%s (%%s)', q.name, q.options)] AS "create",
-       format('DROP AGGREGATE %%s', q.name) AS remove, NULL::jsonb AS facts, q.reason
-FROM (
-    SELECT format('%%I.%%I(%%s)', n.nspname, p.proname,
-                  coalesce(nullif(pg_get_function_identity_arguments(p.oid), ''), '*')) AS name,
-           CASE WHEN g.aggkind <> 'n' THEN 'it is an ordered-set aggregate' END AS reason,
-           concat_ws(', ', 'SFUNC = ' || g.aggtransfn::regproc, 'STYPE = ' || format_type(g.aggtranstype, NULL),
-                     'SSPACE = ' || nullif(g.aggtransspace, 0),
-                     'FINALFUNC = ' || nullif(g.aggfinalfn, 0)::regproc, CASE WHEN g.aggfinalextra THEN 'FINALFUNC_EXTRA' END,
-                     'COMBINEFUNC = ' || nullif(g.aggcombinefn, 0)::regproc,
-                     'SERIALFUNC = ' || nullif(g.aggserialfn, 0)::regproc,
-                     'DESERIALFUNC = ' || nullif(g.aggdeserialfn, 0)::regproc,
-                     'INITCOND = ' || quote_literal(g.agginitval),
-                     'MSFUNC = ' || nullif(g.aggmtransfn, 0)::regproc,
-                     'MINVFUNC = ' || nullif(g.aggminvtransfn, 0)::regproc,
-                     'MSTYPE = ' || format_type(nullif(g.aggmtranstype, 0), NULL),
-                     'MFINALFUNC = ' || nullif(g.aggmfinalfn, 0)::regproc,
-                     'MINITCOND = ' || quote_literal(g.aggminitval),
-                     'SORTOP = OPERATOR(' || (SELECT format('%%I.%%s', s.nspname, o.oprname) FROM pg_operator AS o
-                         JOIN pg_namespace AS s ON s.oid = o.oprnamespace WHERE o.oid = nullif(g.aggsortop, 0)) || ')',
-                     'PARALLEL = ' || CASE p.proparallel WHEN 's' THEN 'SAFE' WHEN 'r' THEN 'RESTRICTED' END) AS options
-    FROM pg_aggregate AS g JOIN pg_proc AS p ON p.oid = g.aggfnoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE {own_objects("n.nspname", "pg_proc", "p.oid")}
-) AS q
-"""
-
-OPERATORS = f"""
-SELECT q.name, ARRAY[format('CREATE OPERATOR %%s (%%s)', q.bare, q.options)] AS "create",
-       format('DROP OPERATOR %%s', q.name) AS remove, NULL::jsonb AS facts, NULL::text AS reason
-FROM (
-    SELECT format('%%I.%%s (%%s, %%s)', n.nspname, o.oprname, coalesce(format_type(nullif(o.oprleft, 0), NULL), 'NONE'),
-                  format_type(o.oprright, NULL)) AS name,
-           format('%%I.%%s', n.nspname, o.oprname) AS bare,
-           concat_ws(', ', 'FUNCTION = ' || o.oprcode::regproc, 'LEFTARG = ' || format_type(nullif(o.oprleft, 0), NULL),
-                     'RIGHTARG = ' || format_type(o.oprright, NULL),
-                     'COMMUTATOR = OPERATOR(' || (SELECT format('%%I.%%s', s.nspname, c.oprname) FROM pg_operator AS c
-                         JOIN pg_namespace AS s ON s.oid = c.oprnamespace WHERE c.oid = nullif(o.oprcom, 0)) || ')',
-                     'NEGATOR = OPERATOR(' || (SELECT format('%%I.%%s', s.nspname, c.oprname) FROM pg_operator AS c
-                         JOIN pg_namespace AS s ON s.oid = c.oprnamespace WHERE c.oid = nullif(o.oprnegate, 0)) || ')',
-                     'RESTRICT = ' || nullif(o.oprrest, 0)::regproc, 'JOIN = ' || nullif(o.oprjoin, 0)::regproc,
-                     CASE WHEN o.oprcanhash THEN 'HASHES' END, CASE WHEN o.oprcanmerge THEN 'MERGES' END) AS options
-    FROM pg_operator AS o JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE o.oprcode <> 0 AND {own_objects("n.nspname", "pg_operator", "o.oid")}
-) AS q
-"""
-
-OPERATOR_CLASSES = f"""
-SELECT format('%%I.%%I USING %%I', n.nspname, c.opcname, m.amname) AS name, ARRAY[]::text[] AS "create",
-       NULL::text AS remove, NULL::jsonb AS facts, 'operator classes are not carried' AS reason
-FROM pg_opclass AS c JOIN pg_namespace AS n ON n.oid = c.opcnamespace JOIN pg_am AS m ON m.oid = c.opcmethod
-WHERE {own_objects("n.nspname", "pg_opclass", "c.oid")}
-"""
-
-CASTS = """
-SELECT q.name, ARRAY[format('CREATE CAST %%s %%s%%s', q.name, q.how, q.context)] AS "create",
-       format('DROP CAST %%s', q.name) AS remove, NULL::jsonb AS facts, NULL::text AS reason
-FROM (
-    SELECT format('(%%s AS %%s)', format_type(c.castsource, NULL), format_type(c.casttarget, NULL)) AS name,
-           CASE c.castmethod WHEN 'f' THEN format('WITH FUNCTION %%s', c.castfunc::regprocedure)
-                             WHEN 'i' THEN 'WITH INOUT' ELSE 'WITHOUT FUNCTION' END AS how,
-           CASE c.castcontext WHEN 'a' THEN ' AS ASSIGNMENT' WHEN 'i' THEN ' AS IMPLICIT' ELSE '' END AS context
-    FROM pg_cast AS c WHERE c.oid >= 16384
-      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_cast'::regclass AND e.objid = c.oid
-                      AND e.deptype IN ('e', 'i'))
 ) AS q
 """
 
@@ -209,6 +122,17 @@ FROM (
 ) AS q
 """
 
+DOMAIN_CONSTRAINTS = f"""
+SELECT q.name, ARRAY[q.alter || 'ADD CONSTRAINT ' || q.quoted || ' ' || q.definition] AS "create",
+       q.alter || 'DROP CONSTRAINT ' || q.quoted AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM (
+    SELECT format('%%I ON %%I.%%I', k.conname, n.nspname, t.typname) AS name, quote_ident(k.conname) AS quoted,
+           format('ALTER DOMAIN %%I.%%I ', n.nspname, t.typname) AS alter, pg_get_constraintdef(k.oid) AS definition
+    FROM pg_constraint AS k JOIN pg_type AS t ON t.oid = k.contypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
+    WHERE k.contype = 'c' AND NOT k.convalidated AND {own_objects("n.nspname", "pg_type", "t.oid")}
+) AS q
+"""
+
 RULES = f"""
 SELECT format('%%I ON %%I.%%I', r.rulename, n.nspname, c.relname) AS name,
        ARRAY[rtrim(regexp_replace(pg_get_ruledef(r.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE'), ';')]
@@ -222,16 +146,28 @@ WHERE r.rulename <> '_RETURN' AND {own_objects("n.nspname", "pg_class", "c.oid")
 """
 
 TRIGGERS = f"""
+WITH RECURSIVE parts AS (
+    SELECT t.oid AS root, t.oid, t.tgrelid, t.tgname, t.tgenabled, t.tgenabled AS above, 0 AS depth FROM pg_trigger AS t
+    WHERE NOT t.tgisinternal AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0
+    UNION ALL
+    SELECT p.root, c.oid, c.tgrelid, c.tgname, c.tgenabled, p.tgenabled, p.depth + 1
+    FROM parts AS p JOIN pg_trigger AS c ON (to_jsonb(c) ->> 'tgparentid')::oid = p.oid
+)
 SELECT format('%%I ON %%I.%%I', t.tgname, n.nspname, c.relname) AS name,
        ARRAY[pg_get_triggerdef(t.oid)] || CASE t.tgenabled WHEN 'O' THEN ARRAY[]::text[]
            ELSE ARRAY[format('ALTER TABLE %%I.%%I %%s TRIGGER %%I', n.nspname, c.relname, CASE t.tgenabled
-                WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)] END AS "create",
+                WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)] END || ARRAY(
+           SELECT format('ALTER TABLE %%s %%s TRIGGER %%I', p.tgrelid::regclass, CASE p.tgenabled WHEN 'O' THEN 'ENABLE'
+                  WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, p.tgname)
+           FROM parts AS p WHERE p.root = t.oid AND p.tgenabled <> p.above ORDER BY p.depth, p.tgrelid::regclass::text)
+           AS "create",
        format('DROP TRIGGER %%I ON %%I.%%I', t.tgname, n.nspname, c.relname) AS remove, NULL::jsonb AS facts,
        NULL::text AS reason
 FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0
   AND {own_objects("n.nspname", "pg_class", "c.oid")}
 """
+"""A partition has a trigger of its own for each of the partitioned table, which may be in another state than that."""
 
 POLICIES = f"""
 SELECT format('%%I ON %%I.%%I', p.polname, n.nspname, c.relname) AS name,
@@ -274,8 +210,8 @@ WHERE {own_objects("n.nspname", "pg_statistic_ext", "s.oid")}
 
 COMMENTS = """
 SELECT o.type || ' ' || o.identity AS name,
-       ARRAY[format('COMMENT ON %%s %%s IS %%L', k.word, o.identity, d.description)] AS "create",
-       format('COMMENT ON %%s %%s IS NULL', k.word, o.identity) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+       ARRAY[format('COMMENT ON %%s %%s IS %%L', k.word, k.identity, d.description)] AS "create",
+       format('COMMENT ON %%s %%s IS NULL', k.word, k.identity) AS remove, NULL::jsonb AS facts, NULL::text AS reason
 FROM pg_description AS d
 CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) AS o
 CROSS JOIN LATERAL (SELECT CASE
@@ -284,7 +220,10 @@ CROSS JOIN LATERAL (SELECT CASE
     WHEN o.type = 'table constraint' THEN 'CONSTRAINT'
     WHEN o.type = 'domain constraint' THEN 'CONSTRAINT'
     WHEN o.type = 'composite type' THEN 'TYPE'
-    WHEN o.type = 'statistics object' THEN 'STATISTICS' ELSE upper(o.type) END AS word) AS k
+    WHEN o.type = 'statistics object' THEN 'STATISTICS' ELSE upper(o.type) END AS word,
+    coalesce((SELECT format('%%I ON DOMAIN %%I.%%I', c.conname, n.nspname, t.typname)
+              FROM pg_constraint AS c JOIN pg_type AS t ON t.oid = c.contypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
+              WHERE d.classoid = 'pg_constraint'::regclass AND c.oid = d.objoid), o.identity) AS identity) AS k
 WHERE (d.objoid >= 16384 OR d.classoid = 'pg_largeobject'::regclass)
   AND coalesce(o.schema, '') NOT IN ('pg_catalog', 'information_schema', '_pipeline')
   AND coalesce(o.schema, '') NOT LIKE 'pg\\_%%'
@@ -361,38 +300,3 @@ SELECT format('%%I.%%I', n.nspname, c.relname) AS name, ARRAY[]::text[] AS "crea
 FROM pg_foreign_table AS f JOIN pg_class AS c ON c.oid = f.ftrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_foreign_server AS v ON v.oid = f.ftserver WHERE {own_objects("n.nspname", "pg_class", "c.oid")}
 """
-
-TABLE_OPTIONS = f"""
-SELECT format('%%s: %%s', t.name, o.what) AS name, ARRAY[t.alter || o.how] AS "create", t.alter || o.back AS remove,
-       NULL::jsonb AS facts, NULL::text AS reason
-FROM (
-    SELECT c.*, format('%%I.%%I', n.nspname, c.relname) AS name, format('ALTER TABLE ONLY %%I.%%I ', n.nspname, c.relname) AS alter
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {own_objects("n.nspname", "pg_class", "c.oid")}
-) AS t CROSS JOIN LATERAL (
-    SELECT split_part(r, '=', 1) AS what, format('SET (%%s)', r) AS how, format('RESET (%%s)', split_part(r, '=', 1)) AS back
-    FROM (SELECT unnest(t.reloptions) UNION ALL
-          SELECT 'toast.' || unnest(reloptions) FROM pg_class WHERE oid = t.reltoastrelid) AS q(r)
-    UNION ALL
-    SELECT 'replica identity', 'REPLICA IDENTITY ' || CASE t.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'
-           ELSE (SELECT format('USING INDEX %%I', x.relname) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
-                 WHERE i.indrelid = t.oid AND i.indisreplident) END, 'REPLICA IDENTITY DEFAULT'
-    WHERE t.relreplident <> 'd'
-    UNION ALL
-    SELECT 'clustering', format('CLUSTER ON %%I', x.relname), 'SET WITHOUT CLUSTER'
-    FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = t.oid AND i.indisclustered
-    UNION ALL
-    SELECT format('%%s of %%I', k.what, a.attname), format('ALTER COLUMN %%I %%s', a.attname, k.how),
-           format('ALTER COLUMN %%I %%s', a.attname, k.back)
-    FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid CROSS JOIN LATERAL (VALUES
-        ('storage', CASE WHEN a.attstorage <> y.typstorage THEN 'SET STORAGE ' || {_storage("a.attstorage")} END,
-         'SET STORAGE ' || {_storage("y.typstorage")}),
-        ('statistics', 'SET STATISTICS ' || CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END, 'SET STATISTICS -1'),
-        ('compression', 'SET COMPRESSION ' || CASE to_jsonb(a) ->> 'attcompression' WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END,
-         'SET COMPRESSION default'),
-        ('options', 'SET (' || array_to_string(a.attoptions, ', ') || ')', 'RESET (n_distinct, n_distinct_inherited)')
-    ) AS k(what, how, back)
-    WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped AND k.how IS NOT NULL
-) AS o
-"""
-"""Each option by itself, so that one that the source resets is reset."""
