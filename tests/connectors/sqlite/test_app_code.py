@@ -170,6 +170,14 @@ def test_a_schema_that_changes_meanwhile_does_not_end_the_process(tmp_path: Path
     assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout == "whole\n"
 
 
+async def test_a_table_whose_default_is_bytes_is_written_to(tmp_path: Path) -> None:
+    source, destination = tmp_path / "source.db", tmp_path / "copy.db"
+    run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB DEFAULT x'ff80')", "INSERT INTO t (id) VALUES (1)")
+    run(destination, "CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB DEFAULT x'ff80', b BLOB DEFAULT (x'ff' || x'80'))")
+    assert await move(source, destination) == ([], [])
+    assert rows(destination, "SELECT id, a FROM t") == [(1, b"\xff\x80")]
+
+
 async def test_no_stand_in_decides_a_stored_value(tmp_path: Path) -> None:
     source, destination = tmp_path / "source.db", tmp_path / "destination.db"
     run(source, "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (3)")
