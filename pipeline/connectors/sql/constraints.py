@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.constraints import ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import Column, StreamSchema
 from pipeline.log_events import log
 
 EXAMPLE_ROWS = 3
@@ -76,6 +77,18 @@ def missing_constraints(stream: StreamName, missing: Iterable[UnsupportedConstra
         if one.kind not in ("generated column", "trigger"):
             name, reason = f"{stream}: {one.kind} {one.name}", f"{one.reason}; create it by hand if the copy needs it"
             yield InventoryItem("table constraint", name, Fate.NOT_MOVED, reason)
+
+
+def is_default(default: str | None) -> bool:
+    """Whether a column's default gives new rows another value than NULL."""
+    return re.fullmatch(r"\s*(NULL(::.*)?)?\s*", default or "", re.IGNORECASE | re.DOTALL) is None
+
+
+def missing_default(column: Column) -> UnsupportedConstraint:
+    """Return the default of a column which the destination's column does not have."""
+    return UnsupportedConstraint(
+        "default", f"{column.name} = {column.default}", "it is written in the source's language"
+    )
 
 
 def warn_unsupported(stream: StreamName, constraints: Sequence[UnsupportedConstraint]) -> None:

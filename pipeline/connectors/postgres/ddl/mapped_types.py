@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.connectors.postgres.ddl.across.defaults import local_default
 from pipeline.connectors.sql.identifiers import quoted_list
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.schema import Column, StreamSchema
@@ -32,14 +33,6 @@ _TEXT_SUFFIX = " TEXT"
 """Ends the declared types that an SQLite destination gives to text of another type (`DECIMAL TEXT`)."""
 _NUMERIC = re.compile(r"\s*(NUMERIC|DECIMAL|DEC)\b", re.I)
 _BOOLEAN = re.compile(r"\s*BOOL", re.I)
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_LITERALS = {
-    "bigint": re.compile(r"[+-]?\d{1,18}"),
-    "double precision": _NUMBER,
-    "numeric": _NUMBER,
-    "text": re.compile(r"'([^']|'')*'"),
-}
-_BLOB = re.compile(r"[xX]'(([0-9A-Fa-f]{2})*)'")
 _MAX_NAME_BYTES = 63
 _DIGEST_DIGITS = 8
 
@@ -95,7 +88,8 @@ def _column(column: Column, *, is_key: bool, has_row_numbers: bool) -> dict[str,
         "name": column.name,
         "type": type_,
         "not_null": not column.nullable or is_key,
-        "default": None if is_row_number else literal_default(column.default, type_),
+        "default": None if is_row_number else local_default(column.default, type_),
+        "source_default": column.default,
         "identity": "BY DEFAULT" if is_row_number else "",
         "generated": None,
         "collation": '"pg_catalog"."C"' if type_ == "text" and is_key else None,
@@ -123,15 +117,3 @@ def column_type(column: Column, *, is_key: bool) -> str:
     if column.native_type and column.native_type.upper() != "ANY":
         return "text"
     return "jsonb" if is_key else "json"
-
-
-def literal_default(default: str | None, type_: str) -> str | None:
-    """Return a default that is a plain literal, as PostgreSQL writes it for this type; None for any other."""
-    text = (default or "").strip()
-    if type_ == "boolean":
-        return {"0": "false", "1": "true", "FALSE": "false", "TRUE": "true"}.get(text.upper())
-    if type_ == "bytea":
-        blob = _BLOB.fullmatch(text)
-        return f"'\\x{blob[1]}'" if blob else None
-    pattern = _LITERALS.get(type_)
-    return text if pattern and pattern.fullmatch(text) else None

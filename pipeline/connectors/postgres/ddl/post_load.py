@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 import psycopg
 
+from pipeline.connectors.postgres.ddl.across.defaults import default_here
 from pipeline.connectors.postgres.ddl.constraints_out import create_constraints
 from pipeline.connectors.postgres.ddl.create_table import (
     Native,
@@ -191,9 +192,10 @@ class _Table:
         """Set the defaults and identities that columns have at the source and not here, in partitions their own."""
         for native, columns in self._with_columns():
             for column in native["columns"]:
-                present, default = columns.get(column["name"]), column.get("default")
+                present = columns.get(column["name"])
                 if present is None or present["generated"] or present["identity"]:
                     continue
+                default = default_here(column, present["type"])
                 alter = _alter_column(native, column)
                 if present["expression"] == default and not column.get("identity"):
                     continue

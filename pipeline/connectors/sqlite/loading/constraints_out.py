@@ -1,18 +1,35 @@
-"""Constraints of streams from other technologies as SQLite writes them, and those that a table has already."""
+"""Constraints and defaults of streams from other technologies as SQLite writes them, and those that a table has already."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
 
 import apsw
 
 from pipeline.codec.event_files.constraints import constraints_of
-from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms
+from pipeline.connectors.sql.constraints import (
+    foreign_key_clause,
+    index_name,
+    index_terms,
+    is_default,
+    missing_default,
+)
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys, read_indexes
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
 from pipeline.connectors.sqlite.schema.tokens import checks_in
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import Column, StreamSchema
+
+_LITERAL = re.compile(
+    r"(?P<number>-?\d+(\.\d+)?)|'(?P<text>([^']|'')*)'(::[\w .\"(),]+)?|(?P<word>true|false)|(?P<now>now\(\))"
+)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_HEX = re.compile(r"\\x(([0-9A-Fa-f]{2})*)")
+_NOW = "(strftime('%Y-%m-%d %H:%M:%f+00', 'now'))"
+"""The time as a record of PostgreSQL has it: in UTC, with its zone."""
 
 
 def foreign_key_clauses(schema: StreamSchema) -> list[str]:
@@ -35,6 +52,37 @@ def index_statement(stream: StreamName, index: Index) -> str:
     """Return the statement that creates an index."""
     unique = "UNIQUE " if index.unique else ""
     return f"CREATE {unique}INDEX {quoted(index_name(stream, index))} ON {quoted(stream)} ({index_terms(index)})"
+
+
+def local_default(column: Column) -> str | None:
+    """Return a default of PostgreSQL as SQLite writes it for such a column; None if there is none, or no counterpart."""
+    found = _LITERAL.fullmatch((column.default or "").strip())
+    if found is None:
+        return None
+    if found["now"]:
+        return _NOW if column.type == "timestamptz" else None
+    if found["word"]:
+        return {"true": "1", "false": "0"}[found["word"]] if column.type == "boolean" else None
+    text = found["number"] or found["text"]
+    match column.type:
+        case "boolean":
+            return None
+        case "integer" | "real":
+            return text if _NUMBER.fullmatch(text) else None
+        case "bytes":
+            data = _HEX.fullmatch(text)
+            return data and f"X'{data[1]}'"
+        case _:
+            return f"'{text}'"
+
+
+def missing_defaults(connection: apsw.Connection, schema: StreamSchema) -> Iterator[UnsupportedConstraint]:
+    """Give the defaults of a stream of another technology that the columns of its table lack."""
+    table = read_table(connection, schema.stream)
+    lacking = {folded(one.name) for one in table.columns if not is_default(one.default) and not one.generated}
+    for column in schema.columns:
+        if is_default(column.default) and folded(column.name) in lacking and column.name != table.rowid_column:
+            yield missing_default(column)
 
 
 def unsupported_here(connection: apsw.Connection, schema: StreamSchema) -> list[UnsupportedConstraint]:

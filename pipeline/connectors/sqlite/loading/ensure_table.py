@@ -11,7 +11,7 @@ import apsw
 from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.connectors.sqlite.app_code import is_of_the_app, run_with_functions
-from pipeline.connectors.sqlite.loading.constraints_out import foreign_key_clauses
+from pipeline.connectors.sqlite.loading.constraints_out import foreign_key_clauses, local_default
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.connectors.sqlite.schema.indexes import TableIndex, read_indexes
 from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
@@ -171,6 +171,7 @@ def create_statement(schema: StreamSchema) -> str:
     columns = [
         f"{quoted(column.name)} {_TYPES.get(column.type, '')}"
         f"{'' if column.nullable and column.name not in schema.primary_keys else ' NOT NULL'}"
+        f"{'' if (default := local_default(column)) is None else f' DEFAULT {default}'}"
         for column in schema.columns
     ]
     key = f"PRIMARY KEY ({quoted_list(schema.primary_keys)})"

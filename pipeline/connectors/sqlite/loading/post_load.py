@@ -18,7 +18,12 @@ from pipeline.connectors.sql.constraints import (
     warn_unsupported,
 )
 from pipeline.connectors.sql.identifiers import quoted
-from pipeline.connectors.sqlite.loading.constraints_out import has_index, index_statement, unsupported_here
+from pipeline.connectors.sqlite.loading.constraints_out import (
+    has_index,
+    index_statement,
+    missing_defaults,
+    unsupported_here,
+)
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
 from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
@@ -154,7 +159,8 @@ def _column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator
     if constraints.unsupported:
         columns = [column.name for column in read_table(connection, schema.stream).columns]
         yield from missing_generated_columns(schema, constraints, columns)
-    yield from missing_constraints(schema.stream, unsupported_here(connection, schema))
+    missing = unsupported_here(connection, schema)
+    yield from missing_constraints(schema.stream, [*missing, *missing_defaults(connection, schema)])
 
 
 def _own_column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator[InventoryItem]:
@@ -176,7 +182,7 @@ def _own_column_items(connection: apsw.Connection, schema: StreamSchema) -> Iter
             continue
         try:
             with closing(apsw.Connection(":memory:")) as scratch:
-                scratch.execute(f"EXPLAIN SELECT {default}").fetchall()
+                scratch.execute(f"EXPLAIN SELECT {default}").close(force=True)
         except apsw.SQLError as error:
             reason = f"only the app can compute it ({error}), so new rows have NULL; let the app fill the column"
             yield InventoryItem("default", f"{schema.stream}.{name}", Fate.NOT_MOVED, reason)

@@ -7,7 +7,7 @@ itself, such as `xmin`, has an underscore behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,8 +16,13 @@ from pipeline.connectors.postgres.ddl.constraints_out import unsupported_here
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA
 from pipeline.connectors.postgres.schema.tables import stream_name
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.constraints import missing_constraints, missing_generated_columns
-from pipeline.domain.constraints import ForeignKey, TableConstraints
+from pipeline.connectors.sql.constraints import (
+    is_default,
+    missing_constraints,
+    missing_default,
+    missing_generated_columns,
+)
+from pipeline.domain.constraints import ForeignKey, TableConstraints, UnsupportedConstraint
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -33,6 +38,10 @@ SELECT c.relname, ARRAY(SELECT a.attname::text FROM pg_attribute AS a
 FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p')
   AND (%(like)s::text IS NULL OR lower(c.relname) = lower(%(like)s))
+"""
+_FILLED = """
+SELECT c.relname, a.attname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+WHERE c.relnamespace = to_regnamespace(%s) AND a.attnum > 0 AND (a.atthasdef OR a.attidentity <> '')
 """
 
 
@@ -53,6 +62,11 @@ class LocalNames:
     def _columns(self) -> Mapping[str, Sequence[str]]:
         return dict(self._connection.execute(_TABLES, {"schema": SCHEMA, "like": self._like}).fetchall())
 
+    @cached_property
+    def _filled(self) -> Set[tuple[str, str]]:
+        """The columns, with their tables, that get a value of their own in new rows."""
+        return set(self._connection.execute(_FILLED, (SCHEMA,)).fetchall())
+
     def table(self, stream: StreamName) -> StreamName:
         """Return the name of a stream's table."""
         return StreamName(_match(stream, self._columns, self._streams, f"Stream {stream}"))
@@ -62,9 +76,14 @@ class LocalNames:
         if "postgresql" not in schema.native:
             table = self.table(schema.stream)
             yield from missing_generated_columns(schema, constraints_of(schema), self._columns.get(table, ()))
-            yield from missing_constraints(
-                schema.stream, unsupported_here(self._connection, replace(schema, stream=table))
-            )
+            missing = unsupported_here(self._connection, replace(schema, stream=table))
+            yield from missing_constraints(schema.stream, [*missing, *self._missing_defaults(schema, table)])
+
+    def _missing_defaults(self, schema: StreamSchema, table: StreamName) -> Iterator[UnsupportedConstraint]:
+        present = self._columns.get(table, ())
+        for column, name in zip(schema.columns, self.columns(schema), strict=True) if present else ():
+            if is_default(column.default) and name in present and (table, name) not in self._filled:
+                yield missing_default(column)
 
     def columns(self, schema: StreamSchema) -> tuple[str, ...]:
         """Return the names of a stream's columns, in their order."""

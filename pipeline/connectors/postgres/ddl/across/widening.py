@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 
 import psycopg
 
+from pipeline.connectors.postgres.ddl.across.defaults import local_default
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
 from pipeline.connectors.postgres.ddl.create_table import run_single
-from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, column_type, literal_default
+from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, column_type
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
@@ -83,7 +84,7 @@ def _change(
     """Change a column's type; return whether that is possible."""
     alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column.name)}"
     collation = ' COLLATE "pg_catalog"."C"' if type_ == "text" and is_key else ""
-    default = literal_default(column.default, type_)
+    default = local_default(column.default, type_)
     try:
         with connection.transaction():
             run_single(connection, f"{alter} DROP DEFAULT")

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import psycopg
 
+from pipeline.connectors.postgres.ddl.across.defaults import default_here
 from pipeline.connectors.postgres.ddl.across.widening import HELD
 from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
@@ -119,7 +120,7 @@ class ColumnEvolution:
         if was.get("identity") != column.get("identity"):
             self._run(self._identity_statements(column, present), f"Column {column['name']}")
         elif was.get("default") != column.get("default"):
-            self._set_default(column)
+            self._set_default(column, column["type"] if is_retyped else present.type)
         if was.get("not_null") and not column.get("not_null"):
             self._run([f"{self._alter_column(column['name'])} DROP NOT NULL"], f"Column {column['name']}")
 
@@ -132,14 +133,15 @@ class ColumnEvolution:
             yield f"{alter} DROP IDENTITY IF EXISTS"
             yield f"{alter} DROP DEFAULT"
 
-    def _set_default(self, column: Native) -> None:
-        """Set the default, or remove the former one: the end of the load tries again what cannot be set here."""
+    def _set_default(self, column: Native, type_: str) -> None:
+        """Set the default of a column of this type, or remove the former one: the end of the load tries that again."""
         alter = self._alter_column(column["name"])
+        default = default_here(column, type_)
         run_single(self._connection, f"{alter} DROP DEFAULT")
-        if column.get("default") is not None:
+        if default is not None:
             try:
                 with self._connection.transaction():
-                    run_single(self._connection, f"{alter} SET DEFAULT {column['default']}")
+                    run_single(self._connection, f"{alter} SET DEFAULT {default}")
             except (psycopg.ProgrammingError, psycopg.errors.UnsafeNewEnumValueUsage):
                 return
 
