@@ -132,12 +132,13 @@ async def run_checks(request: Request, who: Operator, flow: FlowPath, wanted: Ch
 
 async def run(site: Site, who: str, flow: FlowName, wanted: CheckRequest) -> CheckReport:
     """Run the checks of a Flow for a person."""
-    if wanted.accept:
-        log.info("action_taken", flow=flow, verb="accept", by=who, why=wanted.reason)
     await site.runtime.flows.read_flow(flow)
-    return await check(
+    report = await check(
         flow=flow, accept=wanted.accept, reason=wanted.reason, quick=wanted.quick, settings=site.runtime.settings
     )
+    if wanted.accept:
+        log.info("action_taken", flow=flow, verb="accept", by=who, why=wanted.reason)
+    return report
 
 
 @router.get("/approvals")
@@ -193,7 +194,11 @@ async def record(site: Site, who: str, flow: FlowName, side: Side, text_sha256: 
 @router.post("/approvals/revoke")
 async def revoke_approval(request: Request, who: Operator, flow: FlowPath, wanted: RevokeRequest) -> ApprovalModel:
     """Record that an approval is revoked. A Movement that has not settled is stopped."""
-    settings = site_of(request).runtime.settings
-    act, _ = await revoke(flow, wanted.side, who.name, wanted.reason, settings=settings)
-    log.info("action_taken", flow=flow, verb="revoke", by=who.name, why=wanted.reason)
-    return ApprovalModel.of(act)
+    return ApprovalModel.of(await withdraw(site_of(request), who.name, flow, wanted))
+
+
+async def withdraw(site: Site, who: str, flow: FlowName, wanted: RevokeRequest) -> Approval:
+    """Record that a person revokes an approval."""
+    act, _ = await revoke(flow, wanted.side, who, wanted.reason, settings=site.runtime.settings)
+    log.info("action_taken", flow=flow, verb="revoke", by=who, why=wanted.reason)
+    return act

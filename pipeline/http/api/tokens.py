@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.http.access import Admin
 from pipeline.http.api.models import Page
-from pipeline.http.site import site_of
-from pipeline.http.tokens import Role, Side, Token
+from pipeline.http.site import Site, site_of
+from pipeline.http.tokens import Identity, Role, Side, Token
 from pipeline.log_events import log
+
+MOST_SCOPES = 100
 
 router = APIRouter(prefix="/tokens", tags=["tokens"])
 
@@ -27,7 +29,7 @@ class TokenRequest(BaseModel):
     days: float = Field(strict=True, default=90, gt=0, le=3650)
     flow: str = Field(default="", max_length=1000)
     side: Side | None = None
-    scopes: list[str] = Field(default_factory=list, max_length=100)
+    scopes: list[str] = Field(default_factory=list, max_length=MOST_SCOPES)
 
 
 class TokenModel(BaseModel):
@@ -62,7 +64,13 @@ class NewTokenModel(TokenModel):
 @router.post("", status_code=HTTPStatus.CREATED)
 async def create_token(request: Request, who: Admin, wanted: TokenRequest) -> NewTokenModel:
     """Make a token. Its text is in the answer, and nowhere else."""
-    token, text = await site_of(request).tokens.create(
+    token, text = await make(site_of(request), who, wanted)
+    return NewTokenModel(**TokenModel.of(token).model_dump(), token=text)
+
+
+async def make(site: Site, who: Identity, wanted: TokenRequest) -> tuple[Token, str]:
+    """Make a token for a person, and record it; return it and its text."""
+    token, text = await site.tokens.create(
         wanted.role,
         wanted.name,
         by=who.name,
@@ -72,7 +80,7 @@ async def create_token(request: Request, who: Admin, wanted: TokenRequest) -> Ne
         scopes=wanted.scopes,
     )
     log.info("token_created", token=token.id, role=token.role.value, name=token.name, by=who.name)
-    return NewTokenModel(**TokenModel.of(token).model_dump(), token=text)
+    return token, text
 
 
 @router.get("")
@@ -84,6 +92,11 @@ async def list_tokens(request: Request, _: Admin) -> Page[TokenModel]:
 @router.delete("/{token}")
 async def revoke_token(request: Request, who: Admin, token: str) -> TokenModel:
     """Revoke a token. It ends at once, on every server."""
-    revoked = await site_of(request).tokens.revoke(token, by=who.name)
+    return TokenModel.of(await revoke(site_of(request), who, token))
+
+
+async def revoke(site: Site, who: Identity, token: str) -> Token:
+    """Revoke a token for a person, and record it; return it."""
+    revoked = await site.tokens.revoke(token, by=who.name)
     log.info("token_revoked", token=revoked.id, by=who.name)
-    return TokenModel.of(revoked)
+    return revoked

@@ -110,5 +110,6 @@ async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Aske
     if latest is not None and (why := latest.refusal(verb, now)) is not None:
         legal = (LEGAL[latest.status] - latest.useless(now)) & DO.keys()
         raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(legal))
+    number = await DO[verb](site, who, flow, asked)
     log.info("action_taken", flow=flow, verb=verb.value, by=who.name, why=asked.reason)
-    return await DO[verb](site, who, flow, asked)
+    return number

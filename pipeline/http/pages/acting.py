@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -11,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.http.api.paths import FlowPath
+from pipeline.http.api.tokens import MOST_SCOPES, TokenRequest, make, revoke
 from pipeline.http.api.verbs import Asked, act
 from pipeline.http.pages.actions import ACTIONS
 from pipeline.http.pages.rendering import page, segment
@@ -46,32 +46,36 @@ async def make_token(request: Request, who: Admin) -> Response:
     """Make a token, and show it once."""
     form = await form_of(request)
     try:
-        role, life, side = _wanted(form)
-        made, text = await site_of(request).tokens.create(
-            role,
-            form.get("name", "")[:200] or "no name",
-            by=who.name,
-            life=life,
-            flow=form.get("flow", ""),
-            side=side,
-        )
+        made, text = await make(site_of(request), who, _wanted(form))
     except ConfigurationError as error:
         return await _tokens(request, who, problem=str(error), status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return await _tokens(request, who, made=made, text=text)
 
 
-def _wanted(form: Mapping[str, str]) -> tuple[Role, timedelta, Side | None]:
+def _wanted(form: Mapping[str, str]) -> TokenRequest:
     days, role, side = form.get("days") or "90", form.get("role", ""), form.get("side", "")
     if role not in list(Role) or side not in ("", *Side) or not days.isdecimal():
         raise ConfigurationError("Choose a role, and a side for an app, and write the days as a whole number.")
-    life = timedelta(days=min(int(days[:9]), LONGEST_LIFE.days + 1))
-    return Role(role), life, Side(side) if side else None
+    if not 0 < int(days[:9]) <= LONGEST_LIFE.days:
+        raise ConfigurationError(f"A token lives from one to {LONGEST_LIFE.days:,} days.")
+    listed = form.get("scopes", "").strip()
+    scopes = [one.strip() for one in listed.split(",")] if listed else []
+    if len(scopes) > MOST_SCOPES:
+        raise ConfigurationError(f"A token has at most {MOST_SCOPES} scopes.")
+    return TokenRequest(
+        role=Role(role),
+        name=form.get("name", "")[:200] or "no name",
+        days=int(days),
+        flow=form.get("flow", "")[:1000],
+        side=Side(side) if side else None,
+        scopes=scopes,
+    )
 
 
 @router.post("/tokens/{token}/revoke")
 async def revoke_token(request: Request, who: Admin, token: str) -> Response:
     """Revoke a token."""
-    await site_of(request).tokens.revoke(token, by=who.name)
+    await revoke(site_of(request), who, token)
     return RedirectResponse("/tokens", HTTPStatus.SEE_OTHER)
 
 

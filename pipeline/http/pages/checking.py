@@ -7,12 +7,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from pipeline.assembly.commands.declared.approve import revoke
 from pipeline.domain.flows.approvals import Act, latest_by_side
 from pipeline.domain.flows.declaration import Side
 from pipeline.domain.ids import FlowName
 from pipeline.engine.control.approvals import read_approvals
-from pipeline.http.api.checks import CheckRequest, ReportModel, record, run, terms_of_side
+from pipeline.http.api.checks import CheckRequest, ReportModel, RevokeRequest, record, run, terms_of_side, withdraw
 from pipeline.http.api.paths import FlowPath
 from pipeline.http.pages.rendering import page, segment
 from pipeline.http.pages.session import Operator, Viewer, form_of
@@ -62,7 +61,7 @@ async def act(request: Request, who: Operator, flow: FlowPath) -> Response:
     form, site = await form_of(request), site_of(request)
     side = _side(form.get("side", ""))
     if form.get("act") == "revoke":
-        await revoke(flow, side, who.name, form.get("reason", "")[:500], settings=site.runtime.settings)
+        await withdraw(site, who.name, flow, RevokeRequest(side=side, reason=form.get("reason", "")[:500]))
     else:
         await record(site, who.name, flow, side, form.get("text_sha256", ""))
     return RedirectResponse(_page_of(flow), HTTPStatus.SEE_OTHER)

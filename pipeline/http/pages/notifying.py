@@ -10,14 +10,9 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pipeline.assembly.commands.notifications import (
-    EndpointStatus,
-    change_endpoint,
-    count_pending,
-    list_endpoints,
-    send_test,
-)
+from pipeline.assembly.commands.notifications import EndpointStatus, count_pending, list_endpoints
 from pipeline.domain.notifications.delivery import Delivered
+from pipeline.http.api.reports.notifications import enable, try_out
 from pipeline.http.pages.rendering import page
 from pipeline.http.pages.session import Operator, Viewer, form_of
 from pipeline.http.problems import ProblemError
@@ -79,18 +74,18 @@ async def notifications_page(request: Request, who: Viewer) -> Response:
 async def act(request: Request, who: Operator) -> Response:
     """Enable or disable an endpoint, or send a test to it."""
     site, form = site_of(request), await form_of(request)
-    name, settings = form.get("endpoint", ""), site.runtime.settings
+    name = form.get("endpoint", "")
     match form.get("do"):
         case "test":
-            answer = await send_test(name, settings=settings)
+            answer = await try_out(site, who, name)
             taken = isinstance(answer, Delivered)
             said = f"{name} has taken the test." if isinstance(answer, Delivered) else f"{name}: {answer.reason}"
             return await _page(site, who, said if taken else "", "" if taken else said)
         case "enable":
-            await change_endpoint(name, "", settings=settings)
+            await enable(site, who, name, enabled=True)
             return await _page(site, who, f"{name} is enabled, and gets what it has missed.")
         case "disable":
-            await change_endpoint(name, f"by {who.name}", settings=settings)
+            await enable(site, who, name, enabled=False)
             return await _page(site, who, f"{name} is disabled.")
         case _:
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such action.")

@@ -16,10 +16,11 @@ from pipeline.assembly.commands.notifications import (
     send_test,
 )
 from pipeline.domain.errors import AbsentError
-from pipeline.domain.notifications.delivery import Delivered
+from pipeline.domain.notifications.delivery import Answer, Delivered
 from pipeline.http.access import Operator, Viewer
 from pipeline.http.api.models import Page
 from pipeline.http.site import Site, site_of
+from pipeline.http.tokens import Identity
 from pipeline.log_events import log
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
@@ -77,8 +78,7 @@ async def list_all(request: Request, _: Viewer) -> Page[EndpointModel]:
 @router.post("/{name}/test")
 async def test(request: Request, who: Operator, name: str) -> Tested:
     """Send a test to an endpoint."""
-    _note(who.name, name, "test")
-    answer = await send_test(name, settings=site_of(request).runtime.settings)
+    answer = await try_out(site_of(request), who, name)
     return Tested(taken=True, reason="") if isinstance(answer, Delivered) else Tested(taken=False, reason=answer.reason)
 
 
@@ -86,12 +86,24 @@ async def test(request: Request, who: Operator, name: str) -> Tested:
 async def change(request: Request, who: Operator, name: str, verb: Literal["enable", "disable"]) -> EndpointModel:
     """Enable an endpoint, which then gets what it has missed, or disable it."""
     site = site_of(request)
-    _note(who.name, name, verb)
-    await change_endpoint(name, "" if verb == "enable" else f"by {who.name}", settings=site.runtime.settings)
+    await enable(site, who, name, enabled=verb == "enable")
     found = next((one for one in await _read(site) if one.name == name), None)
     if found is None:
         raise AbsentError(f"There is no endpoint {name!r} any more.")
     return found
+
+
+async def try_out(site: Site, who: Identity, name: str) -> Answer:
+    """Send a test to an endpoint for a person, and record it; return what became of it."""
+    answer = await send_test(name, settings=site.runtime.settings)
+    _note(who, name, "test")
+    return answer
+
+
+async def enable(site: Site, who: Identity, name: str, *, enabled: bool) -> None:
+    """Enable or disable an endpoint for a person, and record it."""
+    await change_endpoint(name, "" if enabled else f"by {who.name}", settings=site.runtime.settings)
+    _note(who, name, "enable" if enabled else "disable")
 
 
 async def _read(site: Site) -> list[EndpointModel]:
@@ -100,5 +112,5 @@ async def _read(site: Site) -> list[EndpointModel]:
     return [EndpointModel.of(one, waiting.get(one.endpoint.name, 0)) for one in found]
 
 
-def _note(who: str, endpoint: str, verb: str) -> None:
-    log.info("action_taken", flow="", verb=f"{verb} {endpoint}", by=who, why="")
+def _note(who: Identity, endpoint: str, verb: str) -> None:
+    log.info("action_taken", flow="", verb=f"{verb} {endpoint}", by=who.name, why="")
