@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any
 import anyio
 import pytest
 
+from pipeline.assembly.commands.declared.remove import remove_flow
+from pipeline.assembly.commands.flows import create_flow
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Status
 from pipeline.http.api import repeated, verbs
 from pipeline.http.api.actions import ActionRequest
-from pipeline.http.api.repeated import REQUESTS, once
+from pipeline.http.api.repeated import REQUESTS
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity, Role
@@ -36,6 +38,13 @@ async def act(server: Server, verb: str, token: str | None = None, **body: objec
 async def read_flow(server: Server) -> Any:
     """Return the document of the Flow."""
     return (await server.get("/api/v1/flows/crm"))[1]
+
+
+async def once(
+    site: Site, who: Identity, name: str, asked: str, do: Callable[[], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Do a request about the Flow once."""
+    return await repeated.once(site, who, name, await site.runtime.flows.read_flow(FlowName("crm")), asked, do)
 
 
 @pytest.fixture
@@ -136,6 +145,22 @@ async def test_a_verb_with_an_idempotency_key_is_done_once(waiting: tuple[Server
     assert await act(server, "stop", token, headers=key, reason="enough") == (200, first)
     assert (await act(server, "stop", token, headers=key, reason="other"))[0] == 422
     assert (await act(server, "stop", token))[0] == 409
+
+
+async def test_a_key_that_was_used_for_a_flow_that_is_gone_counts_for_nothing(
+    waiting: tuple[Server, Settings], tmp_path: Path
+) -> None:
+    server, settings = waiting
+    token, key = await server.token(Role.OPERATOR), {"Idempotency-Key": "one"}
+    await act(server, "start", token, headers=key)
+    assert (await act(server, "stop", token, headers={"Idempotency-Key": "two"}))[0] == 200
+    await settled(settings, 1)
+    await remove_flow("crm", settings=settings)
+    assert (await act(server, "start", token, headers=key))[0] == 404
+    await create_flow("crm", tmp_path / "app.db", "app://cloud", settings=settings)
+    status, found = await act(server, "start", token, headers=key)
+    assert (status, found["movement"], (await read_flow(server))["movements"]) == (200, 1, 1)
+    assert await act(server, "start", token, headers=key) == (200, found)
 
 
 async def test_only_an_operator_acts_and_only_on_what_there_is(waiting: tuple[Server, Settings]) -> None:

@@ -53,8 +53,8 @@ async def do(
     async def do_it() -> dict[str, Any]:
         return (await _do(site, who, flow, verb, wanted)).model_dump(mode="json")
 
-    asked = f"{flow} {verb} {wanted.model_dump_json()}"
-    return MovementModel.model_validate(await once(site, who, idempotency_key, asked, do_it))
+    found, asked = await site.runtime.flows.read_flow(flow), f"{flow} {verb} {wanted.model_dump_json()}"
+    return MovementModel.model_validate(await once(site, who, idempotency_key, found, asked, do_it))
 
 
 async def _do(site: Site, who: Identity, flow: FlowName, verb: DoableVerb, wanted: ActionRequest) -> MovementModel:

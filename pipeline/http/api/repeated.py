@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 from pipeline.codec.wire import Time, decode_document, to_document
 from pipeline.domain.errors import AbsentError, ConflictError, PipelineError
 from pipeline.domain.ids import ObjectKey
+from pipeline.domain.movement import Flow
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity
@@ -34,30 +35,40 @@ LOOKED_AT = 20
 
 
 class _Request(msgspec.Struct):
-    """A request, when its server was last at work, and its answer once it is done. One that has `failed` counts for nothing."""
+    """A request, when its server was last at work, and its answer once it is done. One that has `failed` counts for nothing.
+
+    So does one about a Flow that was removed since: `flow_created` is when the Flow was created. Earlier releases have not
+    stored it.
+    """
 
     asked: str
     begun: Time
     answer: dict[str, Any] | None = None
     failed: bool = False
+    flow_created: Time | None = None
+
+    def counts(self, flow: Flow) -> bool:
+        """Whether the request counts for a request about this Flow."""
+        return not self.failed and self.flow_created in (None, flow.created)
 
 
 async def once(
-    site: Site, who: Identity, name: str, asked: str, do: Callable[[], Awaitable[dict[str, Any]]]
+    site: Site, who: Identity, name: str, flow: Flow, asked: str, do: Callable[[], Awaitable[dict[str, Any]]]
 ) -> dict[str, Any]:
-    """Return the answer to the request with this key; do it if it is not done yet. One that fails may be sent again.
+    """Return the answer to the request with this key about a Flow; do it if it is not done yet. One that fails may be sent
+    again.
 
     ProblemError 409 while it is in work, 422 when the key was used for another one (draft-ietf-httpapi-idempotency-key-header).
     """
     key = ObjectKey(f"{REQUESTS}{hashlib.sha256(chr(0).join((who.name, name)).encode()).hexdigest()}.json")
     before = await _read(site, key)
-    if before is not None and not before[0].failed:
+    if before is not None and before[0].counts(flow):
         _ensure_same(before[0], asked)
         if before[0].answer is not None:
             return before[0].answer
         if site.clock.now() < before[0].begun + WORK:
             raise _in_work()
-    claim = _Claim(site, key, asked)
+    claim = _Claim(site, key, asked, flow.created)
     try:
         await claim.put(PutCondition.ABSENT if before is None else before[1])
     except ConflictError:
@@ -75,8 +86,8 @@ async def once(
 class _Claim:
     """A request that this server does. Another one MAY take it over when it was not renewed for `WORK`."""
 
-    def __init__(self, site: Site, key: ObjectKey, asked: str) -> None:
-        self._site, self._key, self._asked = site, key, asked
+    def __init__(self, site: Site, key: ObjectKey, asked: str, flow_created: datetime) -> None:
+        self._site, self._key, self._asked, self._flow_created = site, key, asked, flow_created
         self._version: Version | None = None
         self._done = anyio.Event()
 
@@ -84,7 +95,7 @@ class _Claim:
         self, condition: Version | PutCondition, *, answer: dict[str, Any] | None = None, failed: bool = False
     ) -> None:
         """Store how far the request is. ConflictError when another server has taken it over."""
-        request = _Request(self._asked, self._site.clock.now(), answer, failed)
+        request = _Request(self._asked, self._site.clock.now(), answer, failed, self._flow_created)
         data = msgspec.json.encode(to_document(request))
         self._version = await self._site.runtime.store.put(self._key, data, condition)
 
