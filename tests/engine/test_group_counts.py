@@ -96,6 +96,15 @@ def test_a_movement_of_very_many_groups_does_not_know_what_it_has_added() -> Non
     assert counts_before(movement) == {}
 
 
+def test_counts_of_an_unchanged_group_hold_however_many_groups_there_are() -> None:
+    lists = {Label(f"group {number}"): file_list_key(FLOW, 1, Label("a"), 1) for number in range(MOST_GROUPS + 1)}
+    movement = Movement(FLOW, 2, BEGAN, BEGAN, attempts=1, file_lists=lists)
+    movement = replace(movement, counts=dict.fromkeys(lists, GroupCounts(1, 1, 1, 1)))
+    label, key = next(iter(lists.items()))
+    assert with_list(movement, label, key, [replace(entry(1, Phase.FULL, 0), label=label)]) is movement
+    assert label not in with_list(movement, label, file_list_key(FLOW, 2, label, 1), []).counts
+
+
 @on_trio
 async def test_counts_of_a_movement_that_ended_without_being_counted_do_not_hold() -> None:
     world = WiderWorld({"a": numbered(*range(20)), "b": numbered(1)})

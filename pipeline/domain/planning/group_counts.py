@@ -33,7 +33,12 @@ def count_group(entries: Sequence[FileEntry], marked: Container[EventFileId] | N
 
 
 def with_list(now: Movement, label: Label, key: ObjectKey, entries: Sequence[FileEntry]) -> Movement:
-    """Return a Movement under way with the File List of a group, and with what it has added to it, if the groups are few."""
+    """Return a Movement under way with the File List of a group, and with what it has added to it, if the groups are few.
+
+    It stays as it is when it has this list already: the counts of a group hold as long as nothing is added to it.
+    """
+    if now.file_lists.get(label) == key:
+        return now
     lists = {**now.file_lists, label: key}
     if len(lists) > MOST_GROUPS:
         return replace(now, file_lists=lists, counts={one: known for one, known in now.counts.items() if one != label})
