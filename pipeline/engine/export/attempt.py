@@ -19,6 +19,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import read_all_stored, read_stored
+from pipeline.engine.storage.recent_objects import RecentObjects
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.reporter import BytesMoved, SourceRecordRejected, StreamUnreadable
 from pipeline.ports.source import RowRejection
@@ -44,6 +45,7 @@ class ExportAttempt:
         self.takes_arrays = takes_arrays
         self.movement = movement
         self.binaries = BinaryFiles(context.store, movement.flow, context.reporter)
+        self.recent = RecentObjects()
         self.large = anyio.Event()
         self.rejections = SourceRejections()
         self.unreadable: list[InventoryItem] = []
@@ -112,4 +114,4 @@ class ExportAttempt:
         """Return the stored state of a stream, overlaid by that of these chunks."""
         headers = tuple(header for files in chunks for header, _ in files)
         base = self.movement.states.get(stream)
-        return SnapshotState(self.context.store, self.movement.flow, stream, base, headers)
+        return SnapshotState(self.context.store, self.movement.flow, stream, base, headers, self.recent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio.to_thread
 import orjson
 from anyio.abc import TaskGroup
@@ -181,10 +183,9 @@ class ChunkWriter:
 
     async def _store_part(self, name: str, part: bytes) -> None:
         key = object_keys.state_part_key(self._attempt.movement.flow, self._schema.stream, name)
-        try:
+        with suppress(ConflictError):  # the key has the content's digest: what is stored is the same
             await self._store.put(key, part, PutCondition.ABSENT)
-        except ConflictError:
-            return  # the key has the content's digest: what is stored is the same
+        self._attempt.recent.remember(key, part)  # the state of the stream is made of it next
 
     async def _store_chunk(self, covers: KeyRange, state: str | None) -> None:
         number = self._numbers.get(self._phase, 0)

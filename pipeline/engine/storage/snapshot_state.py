@@ -6,9 +6,9 @@ stores for the next one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.codec.state import StateReader, encode_state_head, encode_stored
 from pipeline.domain import object_keys
@@ -19,18 +19,23 @@ from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.keys import Key, order
 from pipeline.domain.planning.overlay import segments
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.storage.recent_objects import SMALL_BYTES, RecentObjects
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
-    """The state of a stream: the `base` of the last Movement that finished it, and the Event Files stored since."""
+    """The state of a stream: the `base` of the last Movement that finished it, and the Event Files stored since.
+
+    `recent` has what this process has read or stored of it just now.
+    """
 
     store: ObjectStore
     flow: FlowName
     stream: StreamName
     base: ObjectKey | None
     chunks: tuple[Header, ...] = ()
+    recent: RecentObjects = field(default_factory=RecentObjects, compare=False)
 
     @property
     def complete(self) -> bool:
@@ -43,12 +48,14 @@ class SnapshotState:
             return max(self.chunks, key=lambda chunk: (chunk.export_time, chunk.id.chunk)).schema
         if self.base is None:
             return None
-        reader = StateReader(headed=True, what=self.base)
-        async with self._open(self.base) as pieces:
+        reader, size = StateReader(headed=True, what=self.base), 0
+        async with self._open(self.base) as pieces, aclosing(pieces):
             async for piece in pieces:
-                next(reader.feed(piece), None)
-                if reader.schema is not None:
-                    break
+                size += len(piece)
+                if reader.schema is None:
+                    next(reader.feed(piece), None)
+                if reader.schema is not None and size > SMALL_BYTES:
+                    break  # the rest of a small one comes at no cost, and its ranges are asked for next
         return reader.schema
 
     async def ranges(self) -> AsyncGenerator[StateRange, None]:
@@ -94,9 +101,9 @@ class SnapshotState:
         reader.close()
 
     @asynccontextmanager
-    async def _open(self, key: ObjectKey) -> AsyncIterator[AsyncIterable[bytes]]:
+    async def _open(self, key: ObjectKey) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         try:
-            async with self.store.open_stream(key) as pieces:
+            async with self.recent.open_stream(self.store, key) as pieces:
                 yield pieces
         except AbsentError as error:
             raise AbsentError(f"The snapshot state {key} is missing from the store. {TAKEN_AWAY}") from error
