@@ -11,11 +11,14 @@ class Ids(Protocol):
     """The id map: which id of the source became which id of the destination, by kind. A kind is a stream's name."""
 
     async def get(self, kind: str, source: object) -> str | None:
-        """Return the id at the destination; None when there is none yet."""
+        """Return the id at the destination; None when there is none yet, or when `source` is None."""
         ...
 
     async def need(self, kind: str, source: object) -> str:
-        """Return the id at the destination. While there is none, the record waits and is tried again by itself."""
+        """Return the id at the destination. While there is none, the record waits and is tried again by itself.
+
+        `source` is a key, a tuple if it has several columns. For None, the record is rejected with your line.
+        """
         ...
 
     async def put(self, kind: str, source: object, target: str) -> None:

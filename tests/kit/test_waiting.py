@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,19 @@ from tests.kit.app import move
 from tests.loops import on_trio
 
 FLOW = FlowName("crm 2026")
+
+
+class Color(Enum):
+    """A key that is a member of an Enum."""
+
+    RED = "red"
+
+
+@dataclass
+class NamedColor:
+    """A row with such a key."""
+
+    name: Color
 
 
 class Tree:
@@ -128,6 +145,74 @@ async def test_a_kind_that_is_no_text_is_named_and_stores_nothing_that_cannot_be
     assert re.search(r"test_waiting.py, line \d+: the id map takes text as a kind", movement.problems[0])
     asked[:] = ["nodes"]
     assert (await move(str(tmp_path / "app.db"), there, tmp_path)).status is pipeline.Status.SUCCESS
+
+
+@pytest.mark.parametrize("source", [None, nan, Decimal("NaN"), (1, None)])
+async def test_what_is_no_id_is_refused_with_the_line_and_never_waited_for(source: object, tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE nodes (id INTEGER PRIMARY KEY)")
+        app.execute("INSERT INTO nodes VALUES (1), (2), (3)")
+    app.close()
+    importer, made = Importer("orphans"), list[object]()
+
+    @importer.creates("nodes", row=dict)
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        assert await ctx.ids.get("nodes", source) is None
+        assert await ctx.ids.many("nodes", [source]) == {}
+        if row["id"] == 2:
+            await ctx.ids.need("nodes", source)
+        made.append(row["id"])
+        return f"new-{row['id']}"
+
+    movement = await move(str(tmp_path / "app.db"), ImporterDestination("orphans:x", importer, None), tmp_path)
+    assert (sorted(map(str, made)), movement.totals.rejected) == (["1", "3"], 1)
+    fault = f"`ids.need` is given {source!r} as an id of 'nodes'. Ask for it only where the row has one."
+    assert re.search(rf"test_waiting.py, line \d+: {re.escape(fault)}", movement.problems[0])
+    assert "waits" not in "".join(movement.problems)
+
+
+@pytest.mark.parametrize(
+    ("does", "source", "fault"),
+    [
+        *(("get", source, "the id map takes a key") for source in ([1, 2], {"id": 1}, object(), (), ([1],))),
+        *(("put", source, "`ids.put` is given ") for source in (None, nan, (None, 1))),
+    ],
+)
+async def test_what_can_be_no_key_is_named_with_the_line(does: str, source: object, fault: str, tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE nodes (id INTEGER PRIMARY KEY)")
+        app.execute("INSERT INTO nodes VALUES (1)")
+    app.close()
+    importer = Importer("things")
+
+    @importer.applies("nodes", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        await (ctx.ids.get("nodes", source) if does == "get" else ctx.ids.put("nodes", source, "new"))
+
+    movement = await move(str(tmp_path / "app.db"), ImporterDestination("things:x", importer, None), tmp_path)
+    assert re.search(rf"test_waiting.py, line \d+: {fault}", movement.problems[0])
+
+
+async def test_a_member_of_an_enum_is_the_id_that_its_value_is(tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE colors (name TEXT PRIMARY KEY NOT NULL)")
+        app.execute("INSERT INTO colors VALUES ('red')")
+        app.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, color TEXT)")
+        app.execute("INSERT INTO things VALUES (1, 'red')")
+    app.close()
+    importer, found = Importer("enums"), list[str]()
+
+    @importer.creates("colors", row=NamedColor)
+    async def create(target: None, row: NamedColor, ctx: Import) -> str:
+        return f"new {row.name.value}"
+
+    @importer.applies("things", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        found.extend([await ctx.ids.need("colors", one.row["color"]) for one in batch.upserts])
+        found.append(await ctx.ids.need("colors", (Color.RED,)))
+
+    movement = await move(str(tmp_path / "app.db"), ImporterDestination("enums:x", importer, None), tmp_path)
+    assert (movement.status, found[-2:]) == (pipeline.Status.SUCCESS, ["new red", "new red"])
 
 
 async def test_records_that_wait_for_each_other_in_a_circle_are_named(tmp_path: Path) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.kit.authors_line import line_of, misuse
 from pipeline.kit.calls import iterated, opened
 from pipeline.kit.importer import Importer
+from pipeline.kit.ledger.id_map import KEY_PARTS
 from pipeline.kit.values import Key
-
-_KEY_PARTS = (int, str, float, bytes, Decimal, UUID, date, time, timedelta, enum.Enum)
-"""What the records of an Importer have as keys. A bool is an int, and a datetime is a date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,7 @@ def _fault(given: object) -> str | None:
     parts = key if isinstance(key, tuple) else (key,)
     if not parts:
         return f"an empty tuple in place of a key of {stream!r}"
-    wrong = next((part for part in parts if not isinstance(part, _KEY_PARTS)), ())
+    wrong = next((part for part in parts if not isinstance(part, KEY_PARTS)), ())
     if wrong != ():
         return (
             f"{type(wrong).__name__} in place of {'a part of the' if isinstance(key, tuple) else 'a'} key of {stream!r}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import date, time, timedelta
+from decimal import Decimal
+from uuid import UUID
 
 import anyio
 import msgspec
@@ -18,6 +22,8 @@ from pipeline.ports.object_store import PutCondition
 
 Held = dict[tuple[str, str], IdEntry]
 """Entries by kind and id at the source, which are not in the id map yet."""
+KEY_PARTS = (int, str, float, bytes, Decimal, UUID, date, time, timedelta, enum.Enum)
+"""What the records of an Importer have as keys. A bool is an int, and a datetime is a date."""
 REFRESH_SECONDS = 1.0
 """An id that is not known is looked for in the object store this often: another worker may have put it."""
 
@@ -142,14 +148,21 @@ def _change(kind: str, source: str, entry: IdEntry | None) -> Change:
 def source_text(source: object) -> str:
     """Return an id of the source as text: a value, or a tuple of several."""
     if isinstance(source, tuple):
-        return msgspec.json.encode([_plain(str(part)) for part in source]).decode()
-    return _plain(str(source))
+        return msgspec.json.encode([_plain(part) for part in source]).decode()
+    return _plain(source)
 
 
-def _plain(text: str) -> str:
-    """Return text without lone surrogates, which JSON cannot hold."""
+def _plain(value: object) -> str:
+    """Return a value as text without lone surrogates, which JSON cannot hold. A member of an Enum is its value, as in records."""
+    text = str(value.value if isinstance(value, enum.Enum) else value)
     try:
         text.encode()
     except UnicodeEncodeError:
         return text.encode("unicode_escape").decode()
     return text
+
+
+def is_no_id(value: object) -> bool:
+    """Whether a value stands for no id: None or NaN, which no key has. So does a tuple of several that has one of them."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return any(part is None or (isinstance(part, float | Decimal) and part != part) for part in parts)

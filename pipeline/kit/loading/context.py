@@ -12,8 +12,9 @@ from blake3 import blake3
 from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.errors import Refused
 from pipeline.kit.importer import ALL_STREAMS
-from pipeline.kit.ledger.id_map import Held, StoredIds, source_text
+from pipeline.kit.ledger.id_map import KEY_PARTS, Held, StoredIds, is_no_id, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.loading.handler_log import handler_log
@@ -42,16 +43,24 @@ class IdMap:
         self._ids, self._movement, self._held, self._created = ids, movement, held, created
 
     async def get(self, kind: str, source: object) -> str | None:
-        """Return the id at the destination; None when there is none yet."""
-        kind, text = _checked_kind(kind), source_text(source)
+        """Return the id at the destination; None when there is none yet, or when `source` is None."""
+        return await self._found(_checked_kind(kind), _checked_source(source))
+
+    async def _found(self, kind: str, source: object) -> str | None:
+        if is_no_id(source):
+            return None
+        text = source_text(source)
         if self._held is not None and (held := self._held.get((kind, text))) is not None:
             return held.target
         return await self._ids.target(kind, text)
 
     async def need(self, kind: str, source: object) -> str:
-        """Return the id at the destination, or let the record wait."""
-        kind = _checked_kind(kind)
-        found = await self.get(kind, source)
+        """Return the id at the destination, or let the record wait. Refused when `source` is None: it would wait for ever."""
+        kind, source = _checked_kind(kind), _checked_source(source)
+        if is_no_id(source):
+            fault = f"`ids.need` is given {source!r} as an id of {kind!r}. Ask for it only where the row has one"
+            raise Refused(f"{calling_line()}: {fault}.")
+        found = await self._found(kind, source)
         if found is None:
             raise WaitsForIdError(kind, source, self._hint(kind))
         return found
@@ -64,11 +73,14 @@ class IdMap:
         return f": no handler creates {kind!r}, and `ids.put` has put none. Kinds that handlers create: {kinds}"
 
     async def put(self, kind: str, source: object, target: str) -> None:
-        """Remember an id. ConfigurationError when it is not text."""
+        """Remember an id. ConfigurationError when it is not text, or when `source` is None."""
         if not is_text(target):
             raise misuse(calling_line(), f"the id map takes text as an id, not {target!r}", "Give str(…)")
-        kind = _checked_kind(kind)
-        if await self.get(kind, source) == target:
+        kind, source = _checked_kind(kind), _checked_source(source)
+        if is_no_id(source):
+            fault = f"`ids.put` is given {source!r} as the id at the source of {kind!r}"
+            raise misuse(calling_line(), fault, "Give the key of a row")
+        if await self._found(kind, source) == target:
             return
         entry = IdEntry("", self._movement, str(target), "put")
         if self._held is None:
@@ -87,6 +99,16 @@ def _checked_kind(kind: object) -> str:
     if not is_text(kind):
         raise misuse(calling_line(), f"the id map takes text as a kind, not {kind!r}", "Give the name of a stream")
     return str.__str__(kind)
+
+
+def _checked_source(source: object) -> object:
+    """Return an id of the source as the id map takes it. ConfigurationError with the author's line for what is no key."""
+    parts = source if isinstance(source, tuple) else (source,)
+    wrong = next((part for part in parts if part is not None and not isinstance(part, KEY_PARTS)), None)
+    if wrong is not None or not parts:
+        fault = f"the id map takes a key as an id at the source, not a {type(source if not parts else wrong).__name__}"
+        raise misuse(calling_line(), fault, "Give the value of a key field, or a tuple of those of several")
+    return source[0] if isinstance(source, tuple) and len(parts) == 1 else source
 
 
 @dataclass(frozen=True, slots=True)
