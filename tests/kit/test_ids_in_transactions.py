@@ -159,3 +159,45 @@ async def test_an_id_of_a_record_that_is_accepted_later_is_in_the_id_map(source:
         db.execute("INSERT INTO notes VALUES (10, 1)")
     await move(source, app.destination(), tmp_path)
     assert app.notes[10] == app.people["Ada"]
+
+
+async def test_records_that_wait_are_found_in_one_transaction_and_refused_ones_in_two_each(tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, person INTEGER)")
+        app.executemany("INSERT INTO notes VALUES (?, ?)", [(id_, id_ % 2) for id_ in range(1, 401)])
+    app.close()
+    importer, marks, notes = Importer("counted"), dict[str, bytes](), dict[object, str]()
+    begun, sizes, refused = [0], list[int](), {57, 58, 303}
+
+    @importer.transaction
+    async def transaction(target: None) -> AsyncIterator[dict[object, str]]:
+        begun[0] += 1
+        changes = dict[object, str]()
+        yield changes
+        notes.update(changes)
+
+    @transaction.read_marks
+    async def read_marks(changes: dict[object, str]) -> Mapping[str, bytes]:
+        return marks
+
+    @transaction.write_mark
+    async def write_mark(changes: dict[object, str], file: str, mark: bytes) -> None:
+        marks[file] = mark
+
+    @importer.applies("notes", row=dict, delivery="transaction", batch=50)
+    async def apply(changes: dict[object, str], batch: Batch[dict[str, object]], ctx: Import) -> None:
+        assert not changes.get("is_broken"), "the app takes nothing more in this transaction"
+        sizes.append(len(batch.records))
+        await ctx.ids.put("people", 0, "Ada")
+        for one in batch.upserts:
+            if one.row["id"] in refused:
+                changes["is_broken"] = "yes"
+                raise Refused("no")
+            changes[one.key] = await ctx.ids.need("people", 0 if int(str(one.key)) < 201 else one.row["person"])
+
+    there = ImporterDestination("counted:x", importer, None)
+    movement = await move(str(tmp_path / "app.db"), there, tmp_path)
+    assert (movement.totals.upserts, movement.totals.rejected) == (298, 102)
+    assert len(notes) == 298
+    assert begun[0] < 20, "one for each record that waits would be 99 more"
+    assert sizes.count(50) >= 3, "batches of which none is rejected stay whole"

@@ -360,6 +360,7 @@ class ImporterSession:
         async def work(transaction: Any, load: TransactionLoad) -> None:
             rejected.clear()
             rejected.update(await load.apply(records))
+            load.check()
             held.clear()
             held.update(load.held)
 

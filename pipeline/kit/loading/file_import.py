@@ -167,6 +167,7 @@ class FileImport:
                 found.append(marks.get(id_, reason))
                 return
             tally = await self._apply(load)
+            load.check()
             await self.contexts.telling.store()
             tally.ids = await self.contexts.ids.hold(load.held)
             await transactions.write_mark(transaction, id_, tally.mark(self.file.movement))

@@ -61,9 +61,14 @@ class StreamLoad:
         if self.is_single:
             await self._apply_singly(records, valid, rejected, all_begun)
             return rejected
-        for start in range(0, len(valid), self._batch):
-            await self._apply_batch(records, valid[start : start + self._batch], rejected)
+        for places in self._batches(records, valid):
+            await self._apply_batch(records, places, rejected)
         return rejected
+
+    def _batches(self, records: Records, places: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield the positions of the records that are applied together."""
+        for start in range(0, len(places), self._batch):
+            yield places[start : start + self._batch]
 
     async def _apply_batch(self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError]) -> None:
         """Apply a batch; if the handler rejects it as a whole, apply each of its records alone."""

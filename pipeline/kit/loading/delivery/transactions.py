@@ -1,13 +1,15 @@
 """Loading an Event File in a transaction of the author's: its records and its mark together, or neither.
 
 A record that the app does not accept may have broken the transaction. So it is rolled back, and begun again without it.
+Records that wait for an id are found together, in one transaction, and do not cost one each.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import anyio
@@ -32,46 +34,66 @@ Place = tuple[EventFileId, int]
 
 
 class BrokenError(Exception):
-    """The app has rejected a batch. `place` is that of its record, if it has one alone."""
-
-    def __init__(self, error: RejectedError, place: Place | None) -> None:
-        super().__init__(error.reason)
-        self.error = error
-        self.place = place
+    """The app has rejected a batch, or a record of a batch of one."""
 
 
 class TransactionLoad(StreamLoad):
-    """Applies records in a transaction: the first batch that is rejected as a whole ends it with a BrokenError.
+    """Applies records in a transaction. What is rejected as a whole may have broken it, so it must be rolled back.
 
-    Those at the places `refused` are left out. `single`: each batch has one record.
+    `refused` are the places of records that are left out from the next time on, `suspects` those of records that are then
+    applied one by one, since their batch was rejected.
     """
 
-    refused: Mapping[Place, RejectedError]
+    refused: dict[Place, RejectedError]
+    suspects: set[Place]
     held: Held
+    is_broken: bool
 
-    def begin(self, refused: Mapping[Place, RejectedError], failures: int, *, single: bool) -> None:
+    def begin(self, refused: dict[Place, RejectedError], suspects: set[Place], failures: int) -> None:
         """Begin a transaction, after this number of failed ones. The ids that its handlers put are `held`."""
-        self.refused, self._tries, self.held = refused, 1, {}
+        self.refused, self.suspects, self._tries, self.held, self.is_broken = refused, suspects, 1, {}, False
         self._contexts = replace(self._contexts, held=self.held, attempt=self._contexts.attempt + failures)
-        if single:
-            self._batch = 1
+
+    def check(self) -> None:
+        """BrokenError when the transaction must be rolled back."""
+        if self.is_broken:
+            raise BrokenError
 
     async def apply(self, records: Records, all_begun: anyio.Event | None = None) -> Mapping[int, RejectedError]:
         """Apply records in order; return why some are rejected, by their positions."""
         left_out = {
             at: self.refused[place]
-            for at, value in enumerate(records.values if self.refused else ())
-            if (place := (records.file(at), value.line)) in self.refused
+            for at in range(len(records.values) if self.refused else 0)
+            if (place := _place(records, at)) in self.refused
         }
         places = [at for at in range(len(records.values)) if at not in left_out]
         rejected = await super().apply(records.chosen(places), all_begun)
         return left_out | {places[at]: error for at, error in rejected.items()}
 
+    def _batches(self, records: Records, places: Sequence[int]) -> Iterator[Sequence[int]]:
+        if not self.suspects:
+            yield from super()._batches(records, places)
+            return
+        for is_suspect, run in groupby(places, lambda at: _place(records, at) in self.suspects):
+            some = list(run)
+            yield from ([at] for at in some) if is_suspect else super()._batches(records, some)
+
     async def _note_rejected(
         self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError], error: RejectedError
     ) -> None:
-        at = places[0]
-        raise BrokenError(error, (records.file(at), records.values[at].line) if len(places) == 1 else None)
+        found = [_place(records, at) for at in places]
+        if len(found) == 1:
+            self.refused[found[0]] = error
+        else:
+            self.suspects.update(found)
+        self.is_broken = True
+        if error.needs is None:
+            raise BrokenError
+        # The id map has said it, not the app. So the app still takes records, and all others that wait are found at once.
+
+
+def _place(records: Records, at: int) -> Place:
+    return records.file(at), records.values[at].line
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,30 +128,31 @@ class Transactions:
     async def run(
         self, make: Callable[[Any], TransactionLoad], work: Callable[[Any, TransactionLoad], Awaitable[None]]
     ) -> None:
-        """Run `work` in a transaction, which commits at its end. After a rejection it is run again, without that record.
+        """Run `work` in a transaction, which commits at its end. After rejections it is run again, without those records.
 
         RefusedError when the author's functions fail `TRIES` times, or raise `Stop`.
         """
-        refused: dict[Place, RejectedError] = {}
-        single, failures, function = False, 0, self.functions.function
+        refused, suspects = dict[Place, RejectedError](), set[Place]()
+        failures, function = 0, self.functions.function
         while True:
+            load: TransactionLoad | None = None
             try:
                 with unwrap_exception_group():  # the author's transaction may have a task group
                     async with self.room, self._opened() as transaction:
                         load = make(transaction)
-                        load.begin(refused, failures, single=single)
+                        load.begin(refused, suspects, failures)
                         await work(transaction, load)
                 return
-            except BrokenError as error:
-                single = True
-                if error.place is not None:
-                    refused[error.place] = error.error
+            except BrokenError:
+                pass
             except Again as error:
                 await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
             except Stop as error:
                 reason = without_secrets(error.reason)
                 raise RefusedError(f"a transaction has stopped: {reason} ({line_of(function)})") from error
             except FAILURES as error:
+                if load is not None and load.is_broken:
+                    continue  # it was to be rolled back anyway, and more is known now
                 failures += 1
                 may_pass = isinstance(error, RefusedError | TransientError) and not isinstance(error.__cause__, Stop)
                 if isinstance(error, PipelineError) and (failures == TRIES or not may_pass):
