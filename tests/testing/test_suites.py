@@ -24,7 +24,8 @@ from pipeline.testing.torture.apps.generated_app import streams_for
 from pipeline.testing.torture.ends import Subject
 from pipeline.testing.torture.plan import plan_of
 from tests.testing import planted, sound
-from tests.testing.apps import Tables
+from tests.testing.apps import Notes, Tables
+from tests.testing.sound import Note
 
 TestCreated = importer_suite(sound.created)
 TestKeyed = importer_suite(sound.keyed)
@@ -233,6 +234,30 @@ def test_a_mistake_of_an_exporter_is_found_under_faults(
     monkeypatch.setattr(request.config.option, "torture_seeds", 100)
     with pytest.raises(pytest.fail.Exception, match="BROKEN: notes"):
         exporter_suite(exporter)().test_it_survives_faults(request)
+
+
+@pytest.mark.parametrize("exporter", [planted.partial_list, planted.partial_rows])
+def test_an_error_that_ends_a_list_is_found_at_the_first_request_that_fails(exporter: Exporter) -> None:
+    with pytest.raises(AssertionError, match=r"a request failed \(planted\.py, line \d+: await .*gave \d of \d rows"):
+        exporter_suite(exporter)().test_failed_requests_are_errors()
+
+
+def test_rows_that_are_kept_from_an_earlier_movement_are_found() -> None:
+    kept, fetched = list[Note](), sound.notes_exporter("kept")
+
+    async def notes(client: Notes) -> AsyncIterator[Note]:
+        if not kept:
+            kept.extend(Note(number, text) for number, text in client.texts.items())
+        for one in kept:
+            yield one
+
+    fetched.rows("notes", row=Note, key="id")(notes)
+    with pytest.raises(AssertionError, match="the Exporter gives the same rows"):
+        exporter_suite(fetched)().test_changes_are_seen()
+    fetched.fetch("notes")(sound.notes_by_ids)
+    kept.clear()
+    with pytest.raises(AssertionError):
+        exporter_suite(fetched)().test_single_rows_are_those_of_the_list()
 
 
 @pytest.mark.parametrize("key", [UUID(int=1), date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC), Decimal("1.5")])

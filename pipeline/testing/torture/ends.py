@@ -166,10 +166,11 @@ def _missing(line: str, what: str, names: Sequence[str], examples: Mapping[str, 
 
 async def all_rows(exporter: Exporter, client: Any) -> Rows:
     """Return all rows that an Exporter gives when nothing goes wrong, by stream and key."""
-    return {name: await _rows_of(exporter, stream, client) for name, stream in exporter.streams.items()}
+    return {name: await stream_rows(exporter, stream, client) for name, stream in exporter.streams.items()}
 
 
-async def _rows_of(exporter: Exporter, stream: DeclaredStream, client: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+async def stream_rows(exporter: Exporter, stream: DeclaredStream, client: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return all rows of a stream that an Exporter gives, by key."""
     names, what = [column.name for column in stream.row.columns], f"reading the stream {stream.name!r}"
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
