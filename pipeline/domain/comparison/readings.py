@@ -50,6 +50,8 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
         return ((_exact_in_json, exact), *_same(exact, _document))
     types = {here.type, there.type}
     numbers = _same(_any_number) if types & _NUMBERS else ((_number, _any_number), (_any_number, _number))
+    if there.type == "text" and here.type in _OF_ANY_VALUE:
+        numbers = (*numbers, (_float, _float_of_text))
     special = [reading for names, reading in _BY_TYPE if types & names]
     widened = ((exact, _exact_in_json),) if (here.type, there.type) == ("text", "json") else ()
     given = ((_document, _given),) if there.type == APP else ()
@@ -90,8 +92,13 @@ def exact(value: object) -> object:
 
 
 def _exact_in_json(value: object) -> object:
-    """Return the exact value that a JSON text holds."""
-    return exact(json.loads(_text(value)))
+    """Return the exact value that a JSON text holds. An integer of more than 64 bits is a float, as it is for SQLite."""
+    return exact(json.loads(_text(value), parse_int=_integer))
+
+
+def _integer(text: str) -> int | float:
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 63 else float(number)
 
 
 def _text(value: object) -> str:
@@ -122,6 +129,15 @@ def _any_number(value: object) -> object:
     if _CODE.match(value):
         raise ValueError(value)
     return _special_number(Decimal(value))
+
+
+def _float(value: object) -> object:
+    return value if isinstance(value, float) else _refuse(value)
+
+
+def _float_of_text(value: object) -> object:
+    """Return the float that a text reads back as: technologies write one with other digits, such as 1e+23."""
+    return float(_text(value)) if _any_number(value) is not None else _refuse(value)
 
 
 _CODE = re.compile(r"\s|\+|-?0\d|.*\s$", re.DOTALL)

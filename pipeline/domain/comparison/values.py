@@ -95,14 +95,35 @@ def why_not_comparable(source: StreamSchema, destination: StreamSchema, pairing:
     here = {column.name: column.type for column in source.columns}
     there = {column.name: column.type for column in destination.columns}
     names = {pair.source: pair.destination for pair in pairing.pairs}
+    as_any = keys_of_any_kind(source, destination, pairing)
     for key in source.primary_keys:
         name = names.get(key)
         if name is None:
             return f"the destination has no column {key!r}, which is part of the key"
-        if not _keeps_keys(here[key], there[name], one_technology=one_technology):
+        if name not in as_any and not _keeps_keys(here[key], there[name], one_technology=one_technology):
             types = f"{here[key]} at the source and {there[name]} at the destination"
             return f"the key column {key!r} is {types}, which may change keys"
     return ""
+
+
+def keys_of_any_kind(source: StreamSchema, destination: StreamSchema, pairing: Pairing) -> frozenset[str]:
+    """Return the key columns of a PostgreSQL copy whose values stand for those of SQLite, of whatever kind each is.
+
+    JSON says the kind. In text it is clear where SQLite makes a number of each text that looks like one, by affinity.
+    """
+    if not ("sqlite" in source.native and "postgresql" in destination.native):
+        return frozenset()
+    there = {column.name: column.type for column in destination.columns}
+    names = {pair.source: pair.destination for pair in pairing.pairs}
+    found = []
+    for column in source.columns:
+        name = names.get(column.name)
+        if name is None or column.name not in source.primary_keys:
+            continue
+        is_typed = column.type in ("any", "integer", "real") and column.native_type.upper() not in ("", "ANY")
+        if there[name] == "json" or (is_typed and there[name] in ("text", "decimal")):
+            found.append(name)
+    return frozenset(found)
 
 
 def _keeps_keys(here: str, there: str, *, one_technology: bool) -> bool:
@@ -113,6 +134,8 @@ def _keeps_keys(here: str, there: str, *, one_technology: bool) -> bool:
     if here == there:
         return one_technology or here != "any"
     order_here, order_there = _ORDERS.get(here, "text"), _ORDERS.get(there, "text")
+    if order_there == "any" and order_here == "numbers":
+        return True  # SQLite keeps numbers as they are
     return order_here == order_there and (order_there != "text" or there == "text")
 
 

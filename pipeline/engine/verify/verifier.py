@@ -20,7 +20,13 @@ from pipeline.domain.comparison.report import (
     StreamReport,
     Verification,
 )
-from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable, without_columns
+from pipeline.domain.comparison.values import (
+    Pairing,
+    keys_of_any_kind,
+    pair_columns,
+    why_not_comparable,
+    without_columns,
+)
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import ATTRIBUTE_KINDS, InventoryItem
@@ -146,7 +152,7 @@ class _Comparison:
         """Compare one stream."""
         pairing = None if pair.there is None else pair_columns(pair.here, pair.there)
         app = self._copy if isinstance(self._copy, AppCopy) else None
-        ignored = tuple(app.ignored_columns(pair.here)) if app else ()
+        ignored = tuple(app.ignored_columns(pair.here)) if app else tuple(self._accepted_columns(pair, pairing))
         pairing = pairing and without_columns(pairing, ignored)
         report = StreamReport(
             pair.here.stream,
@@ -185,6 +191,13 @@ class _Comparison:
         self.accepted += found.accepted
         self.extra_objects += found.extra
         return found.report
+
+    def _accepted_columns(self, pair: StreamPair, pairing: Pairing | None) -> Iterator[str]:
+        """Give the columns that the destination lacks and may lack: those of a kind that the user accepts as missing."""
+        kinds = {it.name: it.kind for it in self._history.latest.inventory.items if it.is_gap}
+        for name in pairing.missing if pairing else ():
+            if kinds.get(f"{pair.here.stream}.{name}") in self._accepted_kinds:
+                yield name
 
     def _missing_definitions(self, pair: StreamPair) -> tuple[str, ...]:
         """Return what the destination's table of the same technology lacks."""
@@ -277,9 +290,11 @@ def aligned(schema: StreamSchema, there: StreamSchema, pairing: Pairing) -> Stre
     """Return the destination's stream with the source's key, and with the source's columns in the source's order.
 
     Read in this form, equal rows have equal hashes if both places are of one technology, whatever the order of the
-    destination's columns and whatever extra columns it has.
+    destination's columns and whatever extra columns it has. A key column whose values stand for those of any kind has the
+    type `any`.
     """
-    by_name = {column.name: column for column in there.columns}
+    as_any = keys_of_any_kind(schema, there, pairing)
+    by_name = {it.name: replace(it, type="any") if it.name in as_any else it for it in there.columns}
     names = {pair.source: pair.destination for pair in pairing.pairs if pair.destination is not None}
     return replace(
         there,

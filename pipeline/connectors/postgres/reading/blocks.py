@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 
 import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 
+from pipeline.connectors.postgres.reading.any_keys import read_json_keys, read_text_keys
 from pipeline.connectors.postgres.reading.fields import Rows, UpsertLines, split
 from pipeline.connectors.postgres.reading.keys import RowKeys
 from pipeline.connectors.postgres.reading.selects import TableSelect
-from pipeline.domain.keys import Key
+from pipeline.domain.keys import Key, KeyValue
 from pipeline.ports.source import ROW_HASH_BYTES, UpsertSink
+
+
+def any_key_readers(select: TableSelect) -> Mapping[str, Callable[[Sequence[bytes]], Sequence[KeyValue]]]:
+    """Return what reads the key columns whose values stand for those of any kind."""
+    columns = [column for column in select.table.key_columns if column.name in select.any_keys]
+    return {it.name: read_json_keys if it.wire.column_type == "json" else read_text_keys for it in columns}
 
 
 class RowFormat:
@@ -28,7 +35,7 @@ class RowFormat:
         table = select.table
         named = [[column.name, column.base_type or column.native_type] for column in table.data_columns]
         self.seed = xxh3_64_intdigest(orjson.dumps([table.key, named]))
-        self.keys = RowKeys(select.fields, select.key)
+        self.keys = RowKeys(select.fields, select.key, any_key_readers(select))
         self.lines = UpsertLines(select.fields)
         self.wants_arrays = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
@@ -13,16 +13,23 @@ from pipeline.domain.errors import UnreadableError
 from pipeline.domain.keys import Key, KeyValue
 
 _ReadColumn = Callable[[Sequence[bytes]], Sequence[KeyValue]]
+_NONE: Mapping[str, _ReadColumn] = {}
 
 
 class RowKeys:
     """Decodes the keys of rows with `fields`: the columns `key`, in that order."""
 
-    def __init__(self, fields: Sequence[Field], key: Sequence[str]) -> None:
-        names = [field.name for field in fields]
-        self._columns = [(names.index(name), _READERS.get(fields[names.index(name)].form, _as_json)) for name in key]
+    def __init__(
+        self, fields: Sequence[Field], key: Sequence[str], any_keys: Mapping[str, _ReadColumn] = _NONE
+    ) -> None:
+        """Read those in `any_keys` with these functions."""
+        places = {field.name: (at, field.form) for at, field in enumerate(fields)}
+        self._columns = [
+            (at, any_keys.get(name, _READERS.get(form, _as_json))) for name in key for at, form in [places[name]]
+        ]
         self._width = len(fields)
-        self._is_first = [at for at, _ in self._columns] == [0] and fields[0].form in _NEVER_ESCAPED
+        is_first = [at for at, _ in self._columns] == [0]
+        self._is_first = is_first and not any_keys and fields[0].form in _NEVER_ESCAPED
 
     def of(self, rows: Rows) -> list[Key]:
         """Return the keys, in order. UnreadableError for NaN, which has no order."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pipeline.connectors.postgres.reading.any_keys import any_key_order
 from pipeline.connectors.postgres.reading.fields import Field, copy_statement, fields_of
 from pipeline.connectors.postgres.schema.tables import Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
@@ -16,13 +17,15 @@ from pipeline.connectors.sql.identifiers import quoted
 class TableSelect:
     """Reads one table, which `place` names in errors.
 
-    `utf8`: the server stores text in UTF-8, so its C order is ours. `default_is_c`: the default collation is C.
+    `utf8`: the server stores text in UTF-8, so its C order is ours. `default_is_c`: the default collation is C. The values
+    of the key columns `any_keys` stand for others, of whatever kind each is (any_keys.py).
     """
 
     table: Table
     place: str
     utf8: bool
     default_is_c: bool
+    any_keys: frozenset[str] = frozenset()
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
@@ -41,7 +44,7 @@ class TableSelect:
 
     @property
     def order(self) -> Sequence[str]:
-        """The SQL to order by, a term for each column of the key."""
+        """The SQL to order by, for each column of the key."""
         return [self._order(column) for column in self.table.key_columns] or list(map(quoted, self.table.row_key))
 
     def copy(self, condition: str = "") -> str:
@@ -65,6 +68,8 @@ class TableSelect:
 
     def _order(self, column: TableColumn) -> str:
         name = quoted(column.name)
+        if column.name in self.any_keys:
+            return any_key_order(name, column.base_type)
         if column.wire.native_order:
             return name
         text = f"{name}::numeric::text" if column.wire.form is Form.MONEY else column.text

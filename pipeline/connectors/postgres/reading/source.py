@@ -202,7 +202,8 @@ class PostgresSnapshot:
                 f"{place}: its key is {', '.join(key)}, so its rows cannot be read in the order of "
                 f"{', '.join(schema.primary_keys)}; give it that primary key, or leave the table out with --exclude"
             )
-        select = TableSelect(table, place, self._exported.utf8, self._exported.default_is_c)
+        any_keys = frozenset(it.name for it in schema.columns if it.type == "any" and it.name in schema.primary_keys)
+        select = TableSelect(table, place, self._exported.utf8, self._exported.default_is_c, any_keys)
         self._ensure_readable(select)
         async with self._lock:
             self._sizes = self._sizes or await run_sync(self._read_sizes, place)

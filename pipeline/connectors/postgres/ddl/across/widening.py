@@ -124,11 +124,12 @@ def _converted(column: TargetColumn, type_: str, *, has_affinity: bool) -> str:
     text = texts.get(column.type, f"{name}::text")
     if not type_.startswith("json"):
         return text if type_ == "text" else f"{f'{name}::integer' if column.type == 'boolean' else name}::{type_}"
-    if column.type == "text":
-        number = f"CASE WHEN {name} ~ '{_JSON_NUMBER}' THEN {name}::{type_} ELSE to_json({name})::{type_} END"
-        return number if has_affinity else f"to_json({name})::{type_}"
     infinite = f"""WHEN {name}::text IN ('Infinity', '-Infinity') THEN
         '{{"$float":"' || CASE WHEN {name}::text LIKE '-%' THEN '-' ELSE '' END || 'inf"}}'"""
+    if column.type == "text":
+        as_text = f"to_json({name})::text"
+        number = f"CASE {infinite} WHEN {name} ~ '{_JSON_NUMBER}' THEN {name} ELSE {as_text} END"
+        return f"({number if has_affinity else as_text})::{type_}"
     return f"(CASE {infinite} ELSE {text} END)::{type_}"
 
 
