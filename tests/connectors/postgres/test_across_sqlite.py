@@ -143,3 +143,26 @@ async def test_tables_whose_long_names_start_alike_each_have_their_key(
         "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'p' AND connamespace = 'public'::regnamespace"
     )
     assert sorted(str(name).strip('"') for (name,) in keys) == names
+
+
+async def test_tables_and_columns_that_differ_in_case_only_are_named_by_sqlite(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    place, copy = make(), tmp_path / "copy.db"
+    place.run(
+        'CREATE TABLE "T" (id int PRIMARY KEY, v text)',
+        "CREATE TABLE t (id int PRIMARY KEY, w int)",
+        'CREATE TABLE u (id int PRIMARY KEY, "A" int, a int)',
+        """INSERT INTO "T" VALUES (1, 'upper')""",
+        "INSERT INTO t VALUES (1, 2), (2, 3)",
+        "INSERT INTO u VALUES (1, 2, 3)",
+    )
+    movement = await Movements(PostgresSource(place.uri), SqliteDestination(copy)).move()
+    assert movement.status is Status.INCOMPLETE
+    assert sorted(problem.partition(" was not imported: ")[2] for problem in movement.problems) == [
+        "Stream t cannot be loaded: SQLite holds its table and T, which is that of another stream, to be one; rename one of them "
+        "at the source, or leave one out with --exclude",
+        "Stream u cannot be loaded: SQLite holds its columns A and a to be one; rename one of them, or leave the stream out with "
+        "--exclude",
+    ]
+    assert databases.rows(copy, "SELECT * FROM T") == [(1, "upper")]

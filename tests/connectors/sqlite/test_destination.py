@@ -358,7 +358,7 @@ async def test_a_table_of_the_app_whose_name_differs_in_case_is_loaded_into(tmp_
     assert rows(destination, "SELECT name, seq FROM sqlite_sequence") == [("orders", 5)]
     assert rows(destination, "SELECT name FROM sqlite_schema WHERE name LIKE 'by%'") == [("byName",)]
     other = StreamSchema(StreamName("ORDERS"), Label("ORDERS"), ITEM.columns, ITEM.primary_keys)
-    with pytest.raises(ConfigurationError, match="has a table orders in its place; rename that"):
+    with pytest.raises(ConfigurationError, match="SQLite holds its table and orders, which is that of another stream"):
         await load(destination, file_to_load(other, [item(1, "x")]))
 
 

@@ -40,6 +40,12 @@ _TYPE_WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]*(\(\s*[+-]?\d+\s*(,\s*[+-]?\d+
 _LITERAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'([^']|'')*'|[xX]'([0-9A-Fa-f]{2})*'|NULL|TRUE|FALSE", re.I)
 
 
+def ensure_own_names(connection: apsw.Connection, schema: StreamSchema) -> None:
+    """ConfigurationError when SQLite holds the stream's table or columns to be those of another name."""
+    _ensure_different_names(schema)
+    _existing_table(connection, schema.stream)
+
+
 def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
     """Return the stream's table, created or widened as needed; ConfigurationError when an existing one does not fit."""
     native = sqlite_native(schema)
@@ -105,7 +111,12 @@ def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
     rows = connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main'").fetchall()
     for found, kind in rows:
         if folded(str(found)) == folded(name):
-            if kind not in ("table", "shadow") or _belongs_to_another(connection, name):
+            if _belongs_to_another(connection, name):
+                raise ConfigurationError(
+                    f"Stream {name} cannot be loaded: SQLite holds its table and {found}, which is that of another stream, to be "
+                    "one; rename one of them at the source, or leave one out with --exclude"
+                )
+            if kind not in ("table", "shadow"):
                 raise ConfigurationError(
                     f"Stream {name} cannot be loaded: the destination has a {kind} {found} in its place; rename that, "
                     "or leave the stream out with --exclude"

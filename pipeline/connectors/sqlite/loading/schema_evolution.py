@@ -20,7 +20,7 @@ from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.connectors.sqlite.app_code import accept_collations, run_with_functions
 from pipeline.connectors.sqlite.loading.binding import REJECTING_ERRORS
 from pipeline.connectors.sqlite.loading.constraints_out import index_statements
-from pipeline.connectors.sqlite.loading.ensure_table import create_statement, ensure_table
+from pipeline.connectors.sqlite.loading.ensure_table import create_statement, ensure_own_names, ensure_table
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
@@ -69,6 +69,7 @@ class ManagedTables:
 
         Files that are applied side by side may have been exported before and after a change.
         """
+        ensure_own_names(self._connection, schema)
         self._connection.execute(_LEDGER).fetchall()
         managed, is_latest = self._read(schema.stream), True
         if managed is not None:
