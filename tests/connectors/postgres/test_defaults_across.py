@@ -35,14 +35,15 @@ async def test_defaults_of_sqlite_are_moved_or_named(make: Callable[[], Place], 
         "CREATE TABLE t (id INTEGER PRIMARY KEY, at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,"
         " since TEXT DEFAULT (datetime('now')), day DATE DEFAULT CURRENT_DATE, n INTEGER DEFAULT '7', yes INTEGER DEFAULT TRUE,"
         " flag BOOLEAN DEFAULT 'f', code TEXT DEFAULT 0, none TEXT DEFAULT NULL, raw BLOB DEFAULT x'00ff',"
+        ' note TEXT DEFAULT "it\'s ""so""",'
         " epoch INTEGER DEFAULT (strftime('%s', 'now')), words TEXT DEFAULT (hex(randomblob(4))))",
         "INSERT INTO t (id) VALUES (1)",
     )
     movement = await succeed(Movements(SqliteSource(source), PostgresDestination(place.uri)))
     assert missing(movement) == ["t: default epoch = strftime('%s', 'now')", "t: default words = hex(randomblob(4))"]
     place.run("INSERT INTO t (id) VALUES (2)")
-    assert place.rows("SELECT n, yes, flag, code, none, raw, epoch FROM t WHERE id = 2") == [
-        (7, 1, False, "0", None, b"\x00\xff", None)
+    assert place.rows("SELECT n, yes, flag, code, none, raw, note, epoch FROM t WHERE id = 2") == [
+        (7, 1, False, "0", None, b"\x00\xff", 'it\'s "so"', None)
     ]
     shapes = "at ~ '^....-..-.. ..:..:..$', since ~ '^....-..-.. ..:..:..$', day ~ '^....-..-..$'"
     assert place.rows(f"SELECT {shapes}, at::timestamp <= now() AT TIME ZONE 'UTC' FROM t WHERE id = 2") == [

@@ -6,9 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.connectors.sql.identifiers import literal
+
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _TEXT = re.compile(r"'(([^']|'')*)'")
+_TEXT_IN_DOUBLE_QUOTES = re.compile(r'"(([^"]|"")*)"')
+"""SQLite takes it for text in a default, where it cannot name a column."""
 _BLOB = re.compile(r"[xX]'(([0-9A-Fa-f]{2})*)'")
 _NUMBERS = {"bigint": _INTEGER, "double precision": _NUMBER, "numeric": _NUMBER}
 _BOOLEANS = {
@@ -34,6 +38,8 @@ def local_default(default: str | None, type_: str) -> str | None:
     if type_ == "boolean":
         return _BOOLEANS.get(text.upper())
     text = _TRUTH.get(text.upper(), text)
+    if found := _TEXT_IN_DOUBLE_QUOTES.fullmatch(text):
+        text = literal(found[1].replace('""', '"'))
     quoted = _TEXT.fullmatch(text)
     if type_ == "bytea":
         blob = _BLOB.fullmatch(text)
