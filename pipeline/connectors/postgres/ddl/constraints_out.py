@@ -6,6 +6,7 @@ What a table has already, under any name, is not created again. What PostgreSQL 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from itertools import count
 
 import psycopg
@@ -17,7 +18,7 @@ from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key, re
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
 from pipeline.connectors.postgres.ddl.target_table import table_oid, table_oids
 from pipeline.connectors.postgres.schema import catalog_queries as queries
-from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch, fetch_by_table
 from pipeline.connectors.postgres.schema.constraints import ACTIONS
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
@@ -35,6 +36,8 @@ _CORRECTABLE = ("23", "54", "42501")
 
 A plain index forbids nothing, so even then its absence is no violation.
 """
+_LACKING = (queries.COLUMNS, queries.INDEX_TERMS, queries.FOREIGN_KEYS)
+_NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 _NAMES = """
 SELECT conname FROM pg_constraint WHERE conrelid = %(table)s UNION ALL
 SELECT tgname FROM pg_trigger WHERE tgrelid = %(table)s UNION ALL
@@ -81,6 +84,71 @@ def unsupported_here(connection: Connection, schema: StreamSchema) -> list[Unsup
     """Return the constraints of another technology's stream, with the names here, that its table cannot have."""
     oid = table_oid(connection, SCHEMA, schema.stream) if constraints_of(schema).unsupported else None
     return [] if oid is None else _Table(connection, schema, oid).unsupported()
+
+
+def lacking_constraints(
+    connection: Connection, schemas: Sequence[StreamSchema]
+) -> Iterator[tuple[StreamName, UnsupportedConstraint]]:
+    """Give the constraints of other technologies' streams, with the names here, that PostgreSQL could not create.
+
+    Not those that rows prevent, which are violations.
+    """
+    found = {schema.stream: constraints_of(schema) for schema in schemas}
+    parents = {key.references for it in found.values() for key in it.foreign_keys}
+    tables = {name for name, it in found.items() if it.indexes} | parents
+    tables |= {name for name, it in found.items() if it.foreign_keys}
+    oids = {name: oid for (_, name), oid in table_oids(connection, [(SCHEMA, name) for name in sorted(tables)]).items()}
+    by_table = [fetch_by_table(connection, query, oids.values()) for query in _LACKING] if oids else []
+    for stream, constraints in found.items() if oids else ():
+        if stream in oids:
+            present = _Present(*(rows.get(oids[stream], []) for rows in by_table))
+            yield from ((stream, one) for one in present.lacking_indexes(stream, constraints.indexes))
+            for key in constraints.foreign_keys:
+                parent = oids.get(key.references)
+                if parent is not None:
+                    reason = present.why_not(key, _Present(*(rows.get(parent, []) for rows in by_table)))
+                    yield from ((stream, UnsupportedConstraint("foreign key", str(key), why)) for why in reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """The columns, indexes and foreign keys that a table has."""
+
+    columns: Sequence[Row]
+    indexes: Sequence[Row]
+    foreign_keys: Sequence[Row]
+
+    def lacking_indexes(self, stream: StreamName, wanted: Sequence[Index]) -> Iterator[UnsupportedConstraint]:
+        """Give the indexes that the table lacks; unique ones only if their columns have no order."""
+        unordered = {row["name"] for row in self.columns if row["base"] == "json"}
+        for index in wanted:
+            if any(row["name"] == fitting(index.name) or _is_equivalent(row, index) for row in self.indexes):
+                continue
+            if not unordered.isdisjoint(index.column_names):
+                yield UnsupportedConstraint("index", index_name(stream, index), "json has no order")
+            elif not index.unique:
+                reason = "its values are too long for an index, or a privilege is missing"
+                yield UnsupportedConstraint("index", index_name(stream, index), reason)
+
+    def why_not(self, key: ForeignKey, parent: _Present) -> Iterator[str]:
+        """Give the reason why the table cannot have a foreign key, if there is one other than the rows."""
+        if any((row["parent"], tuple(row["columns"])) == (key.references, key.columns) for row in self.foreign_keys):
+            return
+        unique = [set(row["columns"]) for row in parent.indexes if row["unique"] and not row["partial"]]
+        types = {row["name"]: row["base"] for row in self.columns}
+        others = {row["name"]: row["base"] for row in parent.columns}
+        if set(key.referenced_columns) not in unique:
+            yield f"{', '.join(key.referenced_columns)} of {key.references} are no unique columns here"
+        elif any(
+            _family(types.get(name)) != _family(others.get(other))
+            for name, other in zip(key.columns, key.referenced_columns, strict=True)
+        ):
+            yield "its columns have other types here than those that it refers to"
+
+
+def _family(base: str | None) -> str | None:
+    """Return one name for the types whose values can be compared."""
+    return "number" if base in _NUMBERS else "text" if base in ("text", "varchar", "bpchar") else base
 
 
 def _is_concerned(schema: StreamSchema, wanted: Set[StreamName]) -> bool:

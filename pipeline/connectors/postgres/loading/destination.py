@@ -23,7 +23,13 @@ from pipeline.connectors.postgres.loading.claims import (
     turn_of,
 )
 from pipeline.connectors.postgres.loading.file_load import FileLoad
-from pipeline.connectors.postgres.loading.finishing import finish, kept_tables, replace_tables, unfilled_columns
+from pipeline.connectors.postgres.loading.finishing import (
+    finish,
+    kept_tables,
+    missing_definitions,
+    replace_tables,
+    unfilled_columns,
+)
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.integrity.circles import Circles
 from pipeline.connectors.postgres.loading.integrity.references import References
@@ -295,7 +301,7 @@ class PostgresDestinationSession:
             items += renamed_columns(schemas)
             created = ledger.created()
             names = LocalNames(connection, lambda: {schema.stream for schema in schemas})
-            items += [item for schema in schemas for item in names.missing_definitions(schema)]
+            items += missing_definitions(connection, names, schemas)
             items += widened_columns(connection, names, [it for it in schemas if it.stream in created])
             items += unfilled_columns(connection, names, schemas)
             own = wanted.get(TECHNOLOGY, [])

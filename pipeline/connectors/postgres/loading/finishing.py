@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
+from pipeline.connectors.postgres.ddl.constraints_out import lacking_constraints
 from pipeline.connectors.postgres.ddl.create_table import name_of
 from pipeline.connectors.postgres.ddl.ensure_table import created_tables, postgres_native, tables_of_ours
 from pipeline.connectors.postgres.ddl.evolution.dependents import RELATIONS
@@ -24,6 +25,7 @@ from pipeline.connectors.postgres.ddl.target_table import table_oids
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.integrity.side_effects import read_side_effects
 from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.constraints import missing_constraints
 from pipeline.connectors.sql.identifiers import qualified
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.domain.ids import StreamName
@@ -92,6 +94,18 @@ def replace_tables(
     """Drop tables whose names the source has for views, sequences or types now, as far as they are the Flow's, and empty."""
     names = [one.name for one in wanted if one.kind in RELATIONS]
     ledger.forget_streams(sorted(drop_replaced_tables(connection, ledger, schemas, names)))
+
+
+def missing_definitions(
+    connection: Connection, names: LocalNames, schemas: Sequence[StreamSchema]
+) -> Iterator[InventoryItem]:
+    """Give what tables of the destination lack of what streams of other technologies have beside rows."""
+    foreign = [schema for schema in schemas if "postgresql" not in schema.native]
+    for schema in foreign:
+        yield from names.missing_definitions(schema)
+    streams = {names.table(schema.stream): schema.stream for schema in foreign}
+    for table, one in lacking_constraints(connection, list(map(names.localized, foreign))):
+        yield from missing_constraints(streams[table], [one])
 
 
 def unfilled_columns(connection: Connection, names: LocalNames, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:

@@ -80,12 +80,18 @@ def _foreign_keys(
         stream, referenced = _referenced(connection, found)
         actions = Action(found.on_update), Action(found.on_delete)
         key = ForeignKey("", found.columns, stream, referenced, *actions)
-        if not len(set(found.columns)) == len(set(referenced)) == len(found.columns):
+        if not _is_table(connection, stream):
+            yield UnsupportedConstraint("foreign key", str(key), f"there is no table {stream} at the source either")
+        elif not len(set(found.columns)) == len(set(referenced)) == len(found.columns):
             yield UnsupportedConstraint("foreign key", str(key), f"{stream} has no such key")
         elif not generated.isdisjoint(found.columns):
             yield UnsupportedConstraint("foreign key", str(key), "it is on a generated column")
         else:
             yield key
+
+
+def _is_table(connection: apsw.Connection, name: str) -> bool:
+    return bool(connection.execute(_TABLE, (name,)).fetchall())
 
 
 def _referenced(connection: apsw.Connection, key: TableForeignKey) -> tuple[StreamName, tuple[str, ...]]:
