@@ -20,7 +20,7 @@ from pipeline.domain.contents import parse_content
 from pipeline.domain.schema import Column
 
 APP = "app"
-"""The type of a column whose values an app gives as it likes."""
+"""The type of a column whose values an app gives as it likes. Its native type is what they mean to the app, if it says so."""
 Reading = Callable[[object], object]
 Readings = tuple[tuple[Reading, Reading], ...]
 """Pairs of readings, one for each side: values are equal if they are so under one pair. None: compare as they are."""
@@ -48,7 +48,7 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
         return ((exact, _exact_in_json), *([(_document_of, _document)] if there.native_type == "jsonb" else []))
     if here.type == "json" and there.type in _OF_ANY_VALUE:
         return ((_exact_in_json, exact), *_same(exact, _document))
-    types = {here.type, there.type}
+    types = {here.type, there.native_type if there.type == APP else there.type}
     numbers = _same(_any_number) if types & _NUMBERS else ((_number, _any_number), (_any_number, _number))
     if there.type == "text" and here.type in _OF_ANY_VALUE:
         numbers = (*numbers, (_float, _float_of_text))

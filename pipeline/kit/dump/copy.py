@@ -195,14 +195,17 @@ class AppSnapshot:
             self.why_not = f"not compared: the Importer {importer.name!r} has no dump. {where}"
 
     async def streams(self) -> Sequence[StreamSchema]:
-        """Return the streams. A column that no row has is left out; values may have any form."""
+        """Return the streams. A column that no row has is left out; values may have any form, of the type of their field."""
         found = []
         for stream, schema in self._handled.items():
             held = self._held.get(stream)
             seen = held.columns if held is not None and held.columns else set(schema.column_names)
             keys = set(schema.primary_keys)
+            types = self._types(stream)
             columns = [
-                one if one.name in keys else Column(one.name, APP) for one in schema.columns if one.name in seen | keys
+                one if one.name in keys else Column(one.name, APP, native_type=types.get(one.name, ""))
+                for one in schema.columns
+                if one.name in seen | keys
             ]
             columns += [Column(name, APP) for name in sorted(seen - set(schema.column_names))]
             found.append(replace(schema, columns=tuple(columns), native={"app": True}))
@@ -210,6 +213,11 @@ class AppSnapshot:
             columns = [Column(name, APP) for name in sorted(names)]
             found.append(StreamSchema(stream, Label(stream), tuple(columns), (), {"app": True}))
         return sorted(found, key=lambda schema: schema.stream)
+
+    def _types(self, stream: StreamName) -> Mapping[str, str]:
+        """Return the column types of the fields of a handler's row: what its values mean, where the source has text."""
+        handler = self._importer.handler_of(stream)
+        return {field.column.name: field.column.type for field in handler.row.fields} if handler is not None else {}
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[LineBlock]]:
