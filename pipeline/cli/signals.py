@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import anyio
 import anyio.abc
@@ -61,6 +61,15 @@ def _exit_now() -> None:
         sys.stderr.write(_SHOW_CURSOR)
         sys.stderr.flush()
     os._exit(exit_codes.INTERRUPTED)
+
+
+def end_at_once() -> NoReturn:
+    """End the process with exit code 0. To take the interpreter apart takes longer than to stop a server, and frees nothing
+    that the system does not free: call it when all is closed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def set_at_signal(stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None]) -> None:

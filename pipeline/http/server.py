@@ -17,7 +17,7 @@ from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.http.application import create_application
 from pipeline.http.site import Site
 
-DRAIN_SECONDS = 0.5
+DRAIN_SECONDS = 0.8
 """How long requests may take to end when the server stops; streams end at once."""
 KEEP_ALIVE_SECONDS = 10
 BACKLOG = 2048
@@ -60,11 +60,10 @@ def is_loopback(host: str) -> bool:
 
 
 async def serve(site: Site, listening: socket.socket, stop: anyio.Event) -> None:
-    """Serve until `stop` is set. Then streams end, requests in hand have half a second, and all is closed."""
+    """Serve until `stop` is set. Then streams end, requests in hand have `DRAIN_SECONDS`, and all is closed."""
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs what goes wrong
-    server = _Server(_config(site))
+    server = _Server(_config(site), site, stop)
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_when_set, server, site, stop)
         if site.platform is not None:
             group.start_soon(_send_webhooks, site)
         await server.serve([listening])
@@ -84,16 +83,7 @@ def _config(site: Site) -> uvicorn.Config:
         date_header=False,
         limit_concurrency=site.limits.connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
     )
-
-
-async def _stop_when_set(server: _Server, site: Site, stop: anyio.Event) -> None:
-    await stop.wait()
-    site.stopping.set()
-    server.should_exit = True
-    await anyio.sleep(DRAIN_SECONDS)  # cancelled as soon as all requests have ended
-    server.force_exit = True
 
 
 async def _send_webhooks(site: Site) -> None:
@@ -109,7 +99,31 @@ def _no_signer(reference: str) -> Any:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the command has its own."""
+    """uvicorn without its signal handlers, since the command has its own, and without its pauses when it stops."""
+
+    def __init__(self, config: uvicorn.Config, site: Site, stop: anyio.Event) -> None:
+        super().__init__(config)
+        self._site, self._stop = site, stop
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        await self.on_tick(0)  # it sets the headers of answers
+        await self._stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, end the streams, and give requests in hand their time."""
+        self._site.stopping.set()
+        for server in self.servers:
+            server.close()
+        for one in sockets or ():
+            one.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if tasks := set(self.server_state.tasks):
+            _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Leave the signals alone."""

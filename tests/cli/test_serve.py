@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import resource
 import signal
@@ -14,11 +15,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.app import CommandLine, make_database, process_environment
 
 STREAMS, SLOW, TRIES = 50, 3000, 3
+MOST_BUSY = 0.12
+"""Seconds of the processor. To take the interpreter apart takes more than that."""
 OIDC = ["--oidc-issuer", "https://login.example.org", "--oidc-client-id", "x", "--oidc-client-secret", "env:SECRET"]
 
 
@@ -44,24 +48,28 @@ def serving(directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen
 def test_it_ends_within_a_second_with_fifty_streams_open(pipeline: CommandLine, sent: signal.Signals) -> None:
     (pipeline.directory / "a.db").touch()
     assert pipeline("flow", "create", "crm", "a.db", "b.db").code == 0
-    seconds = [_seconds_to_end(pipeline.directory, sent) for _ in range(TRIES)]
-    assert min(seconds) < 1.0, seconds  # of three, since other programs may have the processor
+    ends = [_seconds_to_end(pipeline.directory, sent) for _ in range(TRIES)]
+    # the least of three, since other programs may have the processor
+    assert min(seconds for seconds, _ in ends) < 1.0, ends
+    assert min(busy for _, busy in ends) < MOST_BUSY, ends
 
 
-def _seconds_to_end(directory: Path, sent: signal.Signals) -> float:
+def _seconds_to_end(directory: Path, sent: signal.Signals) -> tuple[float, float]:
+    """Return the seconds from the signal to the end of the process, and those of the processor meanwhile."""
     with serving(directory) as (process, port, token):
         streams = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(STREAMS)]
         for one in streams:
             one.request("GET", "/api/v1/flows/crm/events/stream", headers={"Authorization": f"Bearer {token}"})
             assert one.getresponse().status == 200
         time.sleep(0.2)
-        begun = time.monotonic()
+        begun, busy = time.monotonic(), sum(psutil.Process(process.pid).cpu_times()[:2])
         process.send_signal(sent)
-        assert process.wait(20) == 0
-        seconds = time.monotonic() - begun
+        _, status, used = os.wait4(process.pid, 0)
+        seconds, process.returncode = time.monotonic() - begun, os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
         for one in streams:
             one.close()
-        return seconds
+        return seconds, used.ru_utime + used.ru_stime - busy
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import click
 
 from pipeline.assembly.runtime import share_runtime
 from pipeline.cli.options import common_options, prepare, run_async
-from pipeline.cli.signals import set_at_signal
+from pipeline.cli.signals import end_at_once, set_at_signal
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.settings import Settings
 
@@ -112,6 +112,8 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
     settings = prepare(home, config, log_level="info")
     options = _Options(**given)  # type: ignore[arg-type]
     try:
+        import structlog  # noqa: F401  # else the first event, such as that of the end, takes a tenth of a second
+
         from pipeline.http.server import allow_connections, bind, is_loopback
     except ModuleNotFoundError as error:
         raise ConfigurationError(
@@ -126,6 +128,7 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
     allow_connections()
     listening = bind(options.host, options.port)
     run_async(lambda: _run(settings, options, proxy, oidc, listening))
+    end_at_once()
 
 
 def _proxy(options: _Options) -> ProxyAuth | None:
