@@ -307,8 +307,7 @@ class Movement:
 
     def may_rerun(self, now: datetime) -> bool:
         """Return whether its Flow lets it be run again now, if it has not succeeded."""
-        its = self.windows or Windows()
-        movable = self.origin is None and not self.compaction
+        its, movable = self.windows or Windows(), self.origin is None and not self.compaction
         return movable and its.reruns and may_rerun(self.original_settled or self.updated, now, its.rerun_days)
 
     def again(self, now: datetime, flow: str = "") -> str:
@@ -335,18 +334,19 @@ class Movement:
             again=self.again(now),
         )
 
-    def useless(self, now: datetime) -> frozenset[Verb]:
-        """Return the verbs that its status allows, and that would be refused all the same."""
-        found = set() if self.may_rerun(now) else {Verb.RERUN}
-        if self.settled and not self.rejected_at_destination:
-            found.add(Verb.RETRY)
-        if self.origin is not None:
-            found |= {Verb.QUEUE, Verb.RELOAD}
-        return frozenset(found)
+    def useless(self, flow: Flow, now: datetime) -> frozenset[Verb]:
+        """Return the verbs that its status allows, and that would be refused all the same; `flow` is its Flow."""
+        refused = {
+            Verb.RERUN: not (self.may_rerun(now) and flow.declared.windows.reruns),
+            Verb.RETRY: not self.rejected_at_destination,
+            Verb.RELOAD: not self.states or self.origin is not None,
+            Verb.QUEUE: flow.queued is not None or self.origin is not None,
+        }
+        return frozenset(verb for verb, is_so in refused.items() if is_so)
 
-    def refusal(self, verb: Verb, now: datetime) -> str | None:
+    def refusal(self, verb: Verb, flow: Flow, now: datetime) -> str | None:
         """Return why a verb is illegal in its status, with the ones that it can be given; None when it is legal."""
-        return refusal(verb, self.status_at(now), self.flow, self.number, self.useless(now))
+        return refusal(verb, self.status_at(now), self.flow, self.number, self.useless(flow, now))
 
     def to(self, outcome: Status, at: datetime, because: Reason = Reason.UNKNOWN) -> Movement:
         """Return this Movement, settled. DefectError when there is no such transition."""

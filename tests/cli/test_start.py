@@ -37,7 +37,7 @@ def flow(pipeline: CommandLine) -> CommandLine:
     [
         (0, Want.RUN, "READY", ["pause crm", "resume crm", "stop crm", "start crm --queue"]),
         (1, Want.RUN, "IN_PROGRESS", ["pause crm", "resume crm", "stop crm", "start crm --queue"]),
-        (1, Want.PAUSE, "PAUSED", ["pause crm", "resume crm", "stop crm", "start crm --queue", "retry crm"]),
+        (1, Want.PAUSE, "PAUSED", ["pause crm", "resume crm", "stop crm", "start crm --queue"]),
         (1, Want.STOP, "CANCELLATION_REQUESTED", ["stop crm", "start crm --queue"]),
     ],
 )

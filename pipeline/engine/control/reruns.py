@@ -46,7 +46,7 @@ async def latest_for(flows: FlowStore, name: FlowName, verb: Verb) -> tuple[Flow
     latest = await flows.latest(flow)
     if latest is None:
         raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to {verb}. Move it first.")
-    if (reason := latest.refusal(verb, flows.clock.now())) is not None:
+    if (reason := latest.refusal(verb, flow, flows.clock.now())) is not None:
         raise ConfigurationError(reason)
     return flow, latest
 
@@ -73,7 +73,7 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
     for one in (movement, latest):
         if one is not movement and one.compaction and one.status is Status.SUCCESS:
             continue  # it has moved nothing
-        reason = one.refusal(Verb.RERUN, flows.clock.now())
+        reason = one.refusal(Verb.RERUN, flow, flows.clock.now())
         if reason is not None:
             raise ConfigurationError(_moved_since(one, movement) if one.status is Status.SUCCESS else reason)
     if movement.compaction:

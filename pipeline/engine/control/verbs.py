@@ -42,7 +42,7 @@ async def wish(
     wanted = Wish(_WANTS[verb], who, now, why, until)
 
     def change(movement: Movement) -> Movement:
-        if (reason := movement.refusal(verb, now)) is not None:
+        if (reason := movement.refusal(verb, flow, now)) is not None:
             raise ConfigurationError(reason)
         if not groups:
             return _with_wish(movement, wanted)

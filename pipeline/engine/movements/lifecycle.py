@@ -72,7 +72,7 @@ async def start_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHO
     """
 
     def refuse(now: Movement) -> Movement:
-        ensure_may_start(now, flows.clock.now())
+        ensure_may_start(flow, now, flows.clock.now())
         return now
 
     movement, _ = await _latest_or_new(flows, flow, refuse, partial(_chosen, choices.of_flow(flow.declared)))
@@ -91,9 +91,9 @@ async def join_movement(flows: FlowStore, flow: Flow) -> Movement:
     return movement
 
 
-def ensure_may_start(latest: Movement, now: datetime) -> None:
+def ensure_may_start(flow: Flow, latest: Movement, now: datetime) -> None:
     """ConfigurationError, which names the legal verbs, when no Movement may be started after this one."""
-    if (why := latest.refusal(Verb.START, now)) is not None:
+    if (why := latest.refusal(Verb.START, flow, now)) is not None:
         raise ConfigurationError(why)
 
 

@@ -107,8 +107,8 @@ async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Aske
     if latest is None and verb not in (Verb.START, Verb.QUEUE):
         raise ProblemError(HTTPStatus.CONFLICT, f"Flow {flow!r} has no Movement yet.", legal=[Verb.START.value])
     now = site.runtime.clock.now()
-    if latest is not None and (why := latest.refusal(verb, now)) is not None:
-        legal = (LEGAL[latest.status] - latest.useless(now)) & DO.keys()
+    if latest is not None and (why := latest.refusal(verb, found, now)) is not None:
+        legal = (LEGAL[latest.status] - latest.useless(found, now)) & DO.keys()
         raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(legal))
     number = await DO[verb](site, who, flow, asked)
     log.info("action_taken", flow=flow, verb=verb.value, by=who.name, why=asked.reason)

@@ -45,9 +45,7 @@ def actions_for(flow: Flow, latest: Movement | None, now: datetime) -> Sequence[
     if latest is None:
         return [ACTIONS[Verb.START.value]]
     changes_nothing = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
-    legal = LEGAL[latest.status] - changes_nothing.get(latest.status, set()) - latest.useless(now)
-    if latest.settled or flow.queued is not None or flow.origin is not None:
+    legal = LEGAL[latest.status] - changes_nothing.get(latest.status, set()) - latest.useless(flow, now)
+    if latest.settled:
         legal -= {Verb.QUEUE}
-    if not latest.rejected_at_destination:
-        legal -= {Verb.RETRY}
     return [action for action in ACTIONS.values() if action.verb in legal]

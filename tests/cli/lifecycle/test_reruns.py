@@ -72,7 +72,7 @@ def test_no_verb_is_offered_that_would_be_refused(pipeline: CommandLine) -> None
     assert refused.code == 2
     assert "rerun" not in stopped.out + refused.err + pipeline("status").out
     assert "retry" not in refused.err
-    assert "You can use `pipeline start crm`, `pipeline reload crm STREAM`." in refused.err
+    assert "You can use `pipeline start crm`." in refused.err
     assert pipeline("rerun", "crm").code == 2
     none = pipeline("retry", "crm")
     assert none.code == 2
@@ -82,3 +82,14 @@ def test_no_verb_is_offered_that_would_be_refused(pipeline: CommandLine) -> None
 def test_a_rerun_is_not_said_to_be_carried_on(incomplete: CommandLine) -> None:
     again = incomplete("rerun", "crm")
     assert "Flow crm, Movement 2\n" in again.out
+
+
+def test_a_paused_movement_without_rejected_records_offers_no_retry_and_no_start(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    pipeline("flow", "create", "crm", "app.db", "copy.db")
+    pipeline("start", "crm")
+    pipeline("pause", "crm")
+    assert "retry" not in pipeline("start", "crm").err
+    refused = pipeline("retry", "crm")
+    assert (refused.code, "start" in refused.err) == (2, False)
+    assert "there is nothing to retry. `pipeline resume crm` goes on with Movement 1." in refused.err

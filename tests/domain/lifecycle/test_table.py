@@ -9,17 +9,18 @@ from itertools import product
 import pytest
 
 from pipeline.domain.errors import DefectError
-from pipeline.domain.flows.declaration import Windows
-from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.flows.declaration import Declaration, Windows
+from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.lifecycle.deadlines import Deadlines, may_rerun
 from pipeline.domain.lifecycle.status import RERUN, SENTENCES, SETTLED, Reason, Status
 from pipeline.domain.lifecycle.table import LEGAL, NEXT, Facts, Verb, refusal, state_of, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
-from pipeline.domain.movement import Counts, Movement, Totals, final_status
+from pipeline.domain.movement import Choices, Counts, Flow, Movement, QueuedStart, Totals, final_status
 from pipeline.domain.rejections import SourceRejections, rejection_problem, shortened, without_accepted
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
-MOVEMENT = Movement(FlowName("crm"), 3, NOW, NOW)
+CRM = Flow(FlowName("crm"), "app.db", "copy.db", NOW, movements=3)
+MOVEMENT = Movement(CRM.name, 3, NOW, NOW)
 PAUSE = Wish(Want.PAUSE, "ann@ops", NOW, "night")
 STOP = Wish(Want.STOP, "bob@ops", NOW)
 
@@ -254,8 +255,8 @@ def test_the_remedy_for_rejected_records_depends_on_where_they_are() -> None:
     assert "none is left to retry. `pipeline rerun` finds out" in sentence(none)
     for movement in (at_source, none):
         assert "retry`" not in sentence(movement)
-        assert "retry" not in (movement.refusal(Verb.PAUSE, NOW) or "")
-    assert "`pipeline retry crm`" in (both.refusal(Verb.PAUSE, NOW) or "")
+        assert "retry" not in (movement.refusal(Verb.PAUSE, CRM, NOW) or "")
+    assert "`pipeline retry crm`" in (both.refusal(Verb.PAUSE, CRM, NOW) or "")
 
 
 @pytest.mark.parametrize("because", [Reason.NO_PROGRESS, Reason.TOO_OLD, Reason.STOPPED, Reason.FILES_FAILED])
@@ -265,13 +266,28 @@ def test_a_rerun_is_offered_only_while_it_is_allowed(because: Reason) -> None:
     derived = replace(settled, origin=FlowName("erp"))
     later = NOW + timedelta(days=13)
     assert "`pipeline rerun` moves what is missing" in sentence(settled)
-    assert "`pipeline rerun crm`" in (settled.refusal(Verb.STOP, NOW) or "")
+    assert "`pipeline rerun crm`" in (settled.refusal(Verb.STOP, CRM, NOW) or "")
     for movement, now in ((forbidden, NOW), (settled, later), (derived, NOW)):
-        said = sentence(movement, now) + (movement.refusal(Verb.STOP, now) or "nothing is refused: rerun")
+        said = sentence(movement, now) + (movement.refusal(Verb.STOP, CRM, now) or "nothing is refused: rerun")
         assert "rerun" not in said
     assert "`pipeline start` or `pipeline move` moves what is missing" in sentence(settled, later)
     assert "`pipeline flow import` moves what is missing" in sentence(derived)
-    assert "reload" not in (derived.refusal(Verb.STOP, NOW) or "")
+    assert "reload" not in (derived.refusal(Verb.STOP, CRM, NOW) or "")
+
+
+def test_no_verb_is_offered_that_the_flow_or_what_is_stored_would_refuse() -> None:
+    paused = replace(MOVEMENT, wish=Wish(Want.PAUSE, "ann"))
+    assert "retry" not in (paused.refusal(Verb.START, CRM, NOW) or "")
+    assert "`pipeline retry crm`" in (replace(paused, totals=Totals(rejected=1)).refusal(Verb.START, CRM, NOW) or "")
+    queued = replace(CRM, queued=QueuedStart(NOW, "ann", Choices(exclude=("logs",))))
+    assert "`pipeline start crm --queue`" in (MOVEMENT.refusal(Verb.START, CRM, NOW) or "")
+    assert "queue" not in (MOVEMENT.refusal(Verb.START, queued, NOW) or "")
+    settled = replace(MOVEMENT, outcome=Status.CANCELLED, because=Reason.STOPPED, updated=NOW)
+    assert "reload" not in (settled.refusal(Verb.STOP, CRM, NOW) or "")
+    moved = replace(settled, states={StreamName("people"): ObjectKey("state")})
+    assert "`pipeline reload crm STREAM`" in (moved.refusal(Verb.STOP, CRM, NOW) or "")
+    no_reruns = replace(CRM, declared=Declaration(windows=Windows(reruns=False)))
+    assert "rerun" not in (moved.refusal(Verb.STOP, no_reruns, NOW) or "")
 
 
 def test_problems_of_accepted_records_are_taken_away_and_the_others_counted() -> None:

@@ -93,7 +93,9 @@ async def test_a_rerun_on_the_thirteenth_day_is_refused_and_what_to_do_is_said()
     again = await latest(world)
     now = await world.flows.store_clock.now(FLOW)
     assert again.again(now) == "`pipeline start` or `pipeline move`"
-    assert "rerun" not in (await state(world)).sentence + str(again.refusal(Verb.PAUSE, now))
+    assert "rerun" not in (await state(world)).sentence + str(
+        again.refusal(Verb.PAUSE, await world.flows.read_flow(FLOW), now)
+    )
     assert (await world.move()).number == 3
     assert world.destination.tables == world.tables
 

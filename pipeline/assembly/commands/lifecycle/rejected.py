@@ -170,6 +170,8 @@ def _nothing_to_retry(latest: Movement, wanted: Selection, now: datetime) -> str
     if wanted != Selection():
         return f"Flow {flow!r} has no such rejected record. `pipeline rejected {flow}` lists those that there are."
     said = f"Flow {flow!r} has no rejected records at its destination: there is nothing to retry. "
+    if not latest.settled:
+        return f"{said}`pipeline resume {flow}` goes on with Movement {latest.number}."
     if latest.rejections.count:
         return (
             f"{said}The source could not give {latest.rejections.count:,}: correct them there; then {again} moves them."

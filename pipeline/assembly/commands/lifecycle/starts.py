@@ -58,7 +58,7 @@ async def start(
                     f"--allow-deletes, --restart and --queue, or give them when you start {found.origin!r}."
                 )
             if (latest := await runtime.flows.latest(found)) is not None:
-                ensure_may_start(latest, runtime.clock.now())
+                ensure_may_start(found, latest, runtime.clock.now())
             async with runtime.imports() as imports:
                 return await start_derived(runtime.flows, runtime.clock, imports, found, overwrite=overwrite)
         await _ensure_may_start(runtime, found, settings)
