@@ -80,6 +80,14 @@ async def test_what_is_wished_of_a_group_is_told_with_who_why_and_until_when() -
 
 
 @on_trio
+async def test_a_pause_of_some_hours_is_as_long_by_the_clock_of_the_store() -> None:
+    world = await begun()
+    paused = (await wish(world, Verb.PAUSE, until=timedelta(hours=8))).wish
+    assert paused.when is not None
+    assert paused.until == paused.when + timedelta(hours=8)
+
+
+@on_trio
 async def test_the_pause_of_a_group_that_ends_by_itself_is_told() -> None:
     world = await begun()
     await wish(world, Verb.PAUSE, "b", until=await world.flows.store_clock.now(FLOW) + timedelta(minutes=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName, Label
@@ -24,12 +24,12 @@ async def wish(
     groups: Sequence[Label] = (),
     who: str = "",
     why: str = "",
-    until: datetime | None = None,
+    until: datetime | timedelta | None = None,
 ) -> Movement:
     """Store what a person wants of the latest Movement of a Flow, or of these groups of it; return the Movement.
 
     `verb` is PAUSE, RESUME or STOP. ConfigurationError, which names the legal verbs, when it is illegal; also when there is
-    no Movement or no such group, and when `until` has passed.
+    no Movement or no such group, and when `until` has passed. `until` is a time, or a length from now by the store's clock.
     """
     flow = await flows.read_flow(name)
     latest = await flows.latest(flow)
@@ -37,6 +37,8 @@ async def wish(
         raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to {verb.value}.")
     _ensure_groups(flow, latest, groups)
     now = await flows.store_clock.now(name)
+    if isinstance(until, timedelta):
+        until = now + until
     if until is not None and until <= now:
         raise ConfigurationError(f"{until:%Y-%m-%d %H:%M:%S} UTC has passed; it is {now:%Y-%m-%d %H:%M:%S} UTC now.")
     wanted = Wish(_WANTS[verb], who, now, why, until)

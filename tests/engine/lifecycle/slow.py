@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -37,7 +37,9 @@ def slow_destination() -> MemoryDestination:
     return MemoryDestination(session=SlowSession)
 
 
-async def wish(world: World, verb: Verb, *groups: str, until: datetime | None = None, why: str = "") -> Movement:
+async def wish(
+    world: World, verb: Verb, *groups: str, until: datetime | timedelta | None = None, why: str = ""
+) -> Movement:
     """Wish something of the latest Movement, as another process does."""
     labels = [Label(group) for group in groups]
     return await verbs.wish(world.flows, FLOW, verb, groups=labels, who="ann@ops", why=why, until=until)

@@ -6,7 +6,7 @@ import getpass
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -57,14 +57,14 @@ async def pause(
     flow: str,
     *,
     groups: Sequence[str] = (),
-    until: datetime | None = None,
+    until: datetime | timedelta | None = None,
     reason: str = "",
     who: str | None = None,
     settings: Settings | None = None,
 ) -> Wished:
     """Pause the latest Movement of a Flow, or these groups of it, until it is resumed or the time `until` comes.
 
-    What is in hand ends; nothing new is begun.
+    What is in hand ends; nothing new is begun. A length as `until` counts from now by the clock of the store.
     """
     return await _wish(Verb.PAUSE, flow, groups, until=until, why=reason, who=who, settings=settings)
 
@@ -101,7 +101,7 @@ async def _wish(
     settings: Settings | None,
     who: str | None,
     why: str = "",
-    until: datetime | None = None,
+    until: datetime | timedelta | None = None,
     wait_seconds: float = 0.0,
 ) -> Wished:
     async with open_runtime(settings or load_settings()) as runtime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 
@@ -20,7 +20,12 @@ from pipeline.settings import Settings
 @json_option
 @with_settings
 def pause(
-    flow: str, groups: tuple[str, ...], until: datetime | None, reason: str, as_json: bool, settings: Settings
+    flow: str,
+    groups: tuple[str, ...],
+    until: datetime | timedelta | None,
+    reason: str,
+    as_json: bool,
+    settings: Settings,
 ) -> None:
     """Pause the Movement of FLOW: transactions in hand end, and nothing new is begun.
 

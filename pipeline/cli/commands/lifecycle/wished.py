@@ -30,15 +30,15 @@ def until_option(command: Command) -> Command:
     )(command)
 
 
-def _read_moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+def _read_moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | timedelta | None:
     if text is None:
         return None
-    text, now = text.strip(), datetime.now(UTC)
+    text = text.strip()
     if length := _LENGTH.fullmatch(text):
-        return now + timedelta(seconds=int(length[1]) * _UNITS[length[2]])
+        return timedelta(seconds=int(length[1]) * _UNITS[length[2]])
     try:
         if _OF_DAY.fullmatch(text):
-            return _next(time.fromisoformat(text.zfill(5)), now)
+            return _next(time.fromisoformat(text.zfill(5)), datetime.now(UTC))
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise click.BadParameter(
