@@ -95,8 +95,8 @@ class _Reading:
         plain = {key: value for key, value in below.items() if key not in TABLES and key not in OPTIONS}
         own = self._values(where, "", plain)
         for place in ("source", "destination"):
-            if not own[place] and place not in plain:
-                self._wrong(where, f"{place} is missing")
+            if not own[place] and plain.get(place, "") == "":
+                self._wrong(where, f"{place} is {'empty' if place in plain else 'missing'}")
         if len(own["files"]) not in (0, 2):
             self._wrong(where, "files names a source and a destination directory: a list of two texts")
         declared = self._declaration(FlowName(name), own, below)
