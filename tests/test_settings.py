@@ -59,7 +59,7 @@ def test_every_mistake_is_named_as_the_user_wrote_it(tmp_path: Path, monkeypatch
     [
         ("zstd_level = 99", "99 is not valid. It must be a whole number from -7 to 19."),
         ("event_file_rows = 0", "0 is not valid. It must be a whole number from 1 to 10,000,000."),
-        ("importers = true", "True is not valid. It must be a whole number from 1 to 64."),
+        ("importers = true", "true is not valid. It must be a whole number from 1 to 64."),
         ("progress_seconds = nan", "nan is not valid. It must be a number from 0.1 to 3,600."),
         ('s3_path_style = "perhaps"', "'perhaps' is not valid. It must be true or false."),
         ('log_format = "xml"', '\'xml\' is not valid. It must be one of "console", "json".'),

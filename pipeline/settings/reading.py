@@ -109,13 +109,18 @@ def read_toml(path: Path, what: str = "settings file") -> dict[str, object]:
         with path.expanduser().open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) <= MAX_FILE_BYTES:
-            return tomllib.loads(data.decode())
+            return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows put a byte order mark first
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"There is no {what} {path}. Name another one{', or leave out --config' if what == 'settings file' else ''}."
         ) from error
     except RecursionError as error:
         raise ConfigurationError(f"The {what} {path} cannot be read: it is nested too deeply.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"The {what} {path} cannot be read: it is not UTF-8 text, from byte {error.start:,} on. Save it as UTF-8."
+        ) from error
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"The {what} {path} cannot be read: {str(error)[:300]}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"The {what} {path} cannot be read: {reason[:300]}") from error
     raise ConfigurationError(f"The {what} {path} cannot be read: it is larger than {MAX_FILE_BYTES:,} bytes.")

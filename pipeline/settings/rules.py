@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from datetime import date
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -26,6 +27,14 @@ class _Brief(Repr):
         super().__init__()
         self.maxstring = self.maxother = 200
         self.maxlevel = 2
+
+    def repr_bool(self, x: bool, level: int) -> str:
+        return str(x).lower()
+
+    def repr_date(self, x: date, level: int) -> str:
+        return x.isoformat()
+
+    repr_datetime = repr_time = repr_date
 
     def repr_int(self, x: int, level: int) -> str:
         return super().repr_int(x, level) if x.bit_length() <= 128 else f"an integer of {x.bit_length():,} bits"
