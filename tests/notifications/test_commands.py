@@ -143,7 +143,11 @@ def test_an_endpoint_is_added_changed_disabled_enabled_and_removed(capsys: pytes
     (listed,) = orjson.loads(capsys.readouterr().out.splitlines()[-1])["endpoints"]
     assert (listed["disabled"], listed["delivered"], listed["retries"]) == (None, 0, [])
     assert FIRST not in str(listed)
-    assert run(["notify", "remove", "ops"]) == 0
+    for verb, told in (("disable", "a person has disabled it"), ("enable", None)):
+        assert run(["notify", verb, "ops", "--json"]) == 0
+        assert orjson.loads(capsys.readouterr().out)["disabled"] == told
+    assert run(["notify", "remove", "ops", "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out) == {"name": "ops", "removed": True}
     assert run(["notify", "disable", "ops"]) == 1
     assert "There is no endpoint named 'ops' here." in capsys.readouterr().err
 

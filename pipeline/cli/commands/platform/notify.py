@@ -133,29 +133,40 @@ def test(name: str, as_json: bool, settings: Settings) -> int:
 @notify.command()
 @click.argument("name")
 @click.option("--reason", default="a person has disabled it", show_default=True, metavar="TEXT", help="Shown in lists.")
+@json_option
 @with_settings
-def disable(name: str, reason: str, settings: Settings) -> None:
+def disable(name: str, reason: str, as_json: bool, settings: Settings) -> None:
     """Send nothing more to the endpoint NAME. `pipeline notify enable` undoes it, and nothing is lost."""
-    run_async(lambda: notifications.change_endpoint(name, reason or "a person has disabled it", settings=settings))
-    click.echo(f"{name} is disabled.")
+    why = reason or "a person has disabled it"
+    changed = run_async(lambda: notifications.change_endpoint(name, why, settings=settings))
+    _print_changed(endpoint_object(changed), f"{name} is disabled.", as_json=as_json)
 
 
 @notify.command()
 @click.argument("name")
+@json_option
 @with_settings
-def enable(name: str, settings: Settings) -> None:
+def enable(name: str, as_json: bool, settings: Settings) -> None:
     """Send to the endpoint NAME again, first what it has missed."""
-    run_async(lambda: notifications.change_endpoint(name, "", settings=settings))
-    click.echo(f"{name} is enabled.")
+    changed = run_async(lambda: notifications.change_endpoint(name, "", settings=settings))
+    _print_changed(endpoint_object(changed), f"{name} is enabled.", as_json=as_json)
 
 
 @notify.command()
 @click.argument("name")
+@json_option
 @with_settings
-def remove(name: str, settings: Settings) -> None:
+def remove(name: str, as_json: bool, settings: Settings) -> None:
     """Remove the endpoint NAME."""
     run_async(lambda: notifications.remove_endpoint(name, settings=settings))
-    click.echo(f"{name} is removed.")
+    _print_changed({"name": name, "removed": True}, f"{name} is removed.", as_json=as_json)
+
+
+def _print_changed(changed: dict[str, object], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_object(changed)
+    else:
+        click.echo(sentence)
 
 
 @notify.command()
