@@ -190,3 +190,19 @@ def test_a_link_to_the_database_does_not_replace_the_copy(pipeline: CommandLine)
     copy = home / "dst" / "app.db"
     assert not copy.is_symlink()
     assert contents(copy) == contents(app)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("start", "crm"), ("sweep",), ("status",), ("token", "list"), ("token", "revoke", "ab"), ("notify", "list")],
+)
+def test_a_home_that_is_not_there_is_named_and_not_made(pipeline: CommandLine, command: tuple[str, ...]) -> None:
+    refused = pipeline(*command, "--home", "mistyped")
+    assert (refused.code, "There is no directory mistyped here" in refused.err) == (2, True)
+    assert not (pipeline.directory / "mistyped").exists()
+
+
+def test_a_token_is_revoked_with_json(pipeline: CommandLine) -> None:
+    made = pipeline("token", "create", "ann", "--json").objects[0]
+    (revoked,) = pipeline("token", "revoke", str(made["id"]), "--json").objects
+    assert (revoked["id"], revoked["revoked"] is None) == (made["id"], False)

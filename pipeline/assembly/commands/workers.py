@@ -178,8 +178,9 @@ async def sweep(*, settings: Settings | None = None, reporter: Reporter | None =
 
     It looks twice, some seconds apart, and takes what made no progress in between.
     """
+    settings = settings or load_settings()
     async with (
-        open_runtime(settings or load_settings(), create_home=True) as runtime,
+        open_runtime(settings, create_home=bool(settings.store)) as runtime,
         runtime.exports() as exports,
         runtime.fleet_context(reporter or SilentReporter()) as context,
     ):

@@ -48,7 +48,7 @@ async def start(
     ensure_shared(settings)
     ensure_kinds(accept_missing)
     choices = make_choices(only, exclude, allow_deletes, settings, overwrite=overwrite)
-    async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
+    async with open_runtime(settings, create_home=bool(settings.store)) as runtime, runtime.exports() as exports:
         found = await runtime.flows.accept_missing(FlowName(flow), accept_missing)
         ensure_fits(found)
         if found.origin is not None:

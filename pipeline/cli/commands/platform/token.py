@@ -64,6 +64,7 @@ def create(
             side=Side(side) if side else None,
             scopes=scopes,
         ),
+        create_home=True,
     )
     if as_json:
         print_object({**_object(made), "token": text})
@@ -91,16 +92,20 @@ def list_tokens(as_json: bool, settings: Settings) -> None:
 
 @token.command()
 @click.argument("token_id", metavar="TOKEN")
+@json_option
 @with_settings
-def revoke(token_id: str, settings: Settings) -> None:
+def revoke(token_id: str, as_json: bool, settings: Settings) -> None:
     """Revoke a token, named by its id. It ends at once, on every server."""
     revoked = _with_tokens(settings, lambda tokens: tokens.revoke(token_id, by=getpass.getuser()))
-    click.echo(f"The token {revoked.id} of {printable(revoked.name)} is revoked.")
+    if as_json:
+        print_object(_object(revoked))
+    else:
+        click.echo(f"The token {revoked.id} of {printable(revoked.name)} is revoked.")
 
 
-def _with_tokens(settings: Settings, work: Callable[[TokenStore], Awaitable[T]]) -> T:
+def _with_tokens(settings: Settings, work: Callable[[TokenStore], Awaitable[T]], *, create_home: bool = False) -> T:
     async def run() -> T:
-        async with open_runtime(settings, create_home=True) as runtime:
+        async with open_runtime(settings, create_home=create_home) as runtime:
             return await work(TokenStore(runtime.store, runtime.flows, runtime.clock))
 
     return run_async(run)
