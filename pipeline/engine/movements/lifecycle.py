@@ -211,8 +211,12 @@ def ensure_settled(flow: Flow, latest: Movement | None, purpose: str) -> Movemen
     if latest is None:
         raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to {purpose}.")
     if not latest.settled:
+        ways = {
+            Status.PAUSED: f"Resume it with `pipeline resume {flow.name}`, or stop it with `pipeline stop {flow.name}`",
+            Status.CANCELLATION_REQUESTED: f"`pipeline stop {flow.name}` says what it waits for",
+        }
+        way = ways.get(latest.status, "Wait until it settles, or resume it with `pipeline move`")
         raise ConfigurationError(
-            f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or resume it "
-            f"with `pipeline move`; then {purpose} again."
+            f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. {way}; then {purpose} again."
         )
     return latest

@@ -93,3 +93,14 @@ def test_a_paused_movement_without_rejected_records_offers_no_retry_and_no_start
     refused = pipeline("retry", "crm")
     assert (refused.code, "start" in refused.err) == (2, False)
     assert "there is nothing to retry. `pipeline resume crm` goes on with Movement 1." in refused.err
+
+
+def test_what_a_paused_movement_hinders_says_how_to_go_on(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    pipeline("flow", "create", "crm", "app.db", "copy.db")
+    pipeline("start", "crm")
+    pipeline("pause", "crm")
+    for command in ("compact", "prune"):
+        refused = pipeline(command, "crm")
+        assert refused.code == 2
+        assert "Resume it with `pipeline resume crm`, or stop it with `pipeline stop crm`; then" in refused.err
