@@ -225,12 +225,13 @@ async def test_a_request_whose_server_died_is_taken_up_and_one_that_failed_may_b
     server, _ = waiting
 
     async def never() -> dict[str, Any]:
+        death.cancel()
         await anyio.sleep_forever()
         return {}
 
     failed, died = {"Idempotency-Key": "failed"}, {"Idempotency-Key": "died"}
     assert (await act(server, "pause", headers=failed))[0] == 409
-    with anyio.move_on_after(0.05):
+    with anyio.CancelScope() as death:
         who = Identity("a operator", Role.OPERATOR)
         await once(server.site, who, "died", f"crm start {ActionRequest().model_dump_json()}", never)
     assert (await act(server, "start", headers=died))[0] == 409
