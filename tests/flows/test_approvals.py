@@ -26,7 +26,7 @@ from pipeline.engine.control.approvals import read_approvals, record_approval
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement
 from pipeline.settings import Settings
 from pipeline.testing.simulated.object_store import MemoryObjectStore
-from tests.cli.app import CommandLine
+from tests.cli.app import CommandLine, change, make_database
 
 FLOWS = """
 [flow.people]
@@ -166,6 +166,21 @@ def test_revoking_stops_what_is_under_way_and_keeps_others_from_beginning(flow: 
     assert flow("revoke", "people", "--side", "destination", "--by", "Grace").code == 2
     assert flow("approve", "people", "--side", "destination", "--by", "Grace", "--yes").code == 0
     assert flow("move", "--flow", "people").code == 0
+
+
+def test_without_approval_no_verb_leaves_a_movement_that_nobody_may_export(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "old.db")
+    pipeline("flow", "create", "crm", "old.db", "copy.db")
+    assert pipeline("move", "--flow", "crm").code == 0
+    pipeline("start", "crm")
+    pipeline("stop", "crm")
+    change(pipeline.directory / "copy.db", "DELETE FROM people WHERE id = 3")
+    assert pipeline("flow", "set", "crm", 'approvals.required=["source"]', "--yes").code == 0
+    for command in (("rerun", "crm"), ("reload", "crm", "people"), ("verify", "crm", "--repair")):
+        refused = pipeline(*command)
+        assert (refused.code, "needs the approval of the source's side" in refused.err) == (1, True)
+        (listed,) = pipeline("flow", "list", "--json").objects
+        assert (listed["movement"], listed["status"]) == (2, "CANCELLED")
 
 
 def test_a_movement_that_settles_at_that_moment_is_not_said_to_be_stopped(

@@ -14,6 +14,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Choices, Flow, Movement
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.control.approvals import ensure_text_approved
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
@@ -97,6 +98,7 @@ async def repair(
             invalidated.note_streams(found.differing)
             if not invalidated.streams:
                 return Repair(found, None, found)
+            await ensure_text_approved(runtime.store, repaired)
             begun = await begin_repair(runtime.store, runtime.flows, runtime.clock, repaired, invalidated)
             choices = make_choices(begun.only, begun.exclude, allow_deletes, runtime.settings)
             movement = await _move(runtime, repaired, choices, reporter or SilentReporter())

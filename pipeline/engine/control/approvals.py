@@ -51,7 +51,8 @@ def terms_of(flow: Flow, snapshot: Snapshot, schemas: Sequence[StreamSchema]) ->
 
 async def ensure_text_approved(store: ObjectStore, flow: Flow) -> None:
     """RefusedError when an approval that the Flow requires is missing, or its text has changed. No source is asked."""
-    await _ensure(store, flow, Terms.of(flow.declared.approvals, {}, None))
+    if flow.declared.approvals.required:
+        await _ensure(store, flow, Terms.of(flow.declared.approvals, {}, None))
 
 
 async def ensure_approved(store: ObjectStore, flow: Flow, snapshot: Snapshot, schemas: Sequence[StreamSchema]) -> None:

@@ -11,6 +11,7 @@ from pipeline.assembly.commands.status import ask_marks
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.movement import Movement
+from pipeline.engine.control.approvals import ensure_text_approved
 from pipeline.engine.control.reruns import Missing, create_rerun, movement_to_rerun
 from pipeline.engine.verify.reload import begin_reload
 from pipeline.ports.reporter import Reporter
@@ -76,6 +77,7 @@ async def _run(
     """Create a Movement, and run it as the one that it follows was run, or by workers."""
     async with open_runtime(settings) as runtime:
         with runtime.lock(FlowName(flow)) if not settings.store else nullcontext():
+            await ensure_text_approved(runtime.store, await runtime.flows.read_flow(FlowName(flow)))
             before, created = await create(runtime)
         if by_workers or before.exporter or not before.attempts:
             await announce(runtime, created)

@@ -76,8 +76,7 @@ async def start(
 async def _ensure_may_start(runtime: Runtime, flow: Flow, settings: Settings) -> None:
     if not settings.store:  # otherwise the workers may be on other computers
         ensure_checked(flow.name, local_paths(flow.destination), flow, settings)
-    if flow.declared.approvals.required:
-        await ensure_text_approved(runtime.store, flow)
+    await ensure_text_approved(runtime.store, flow)
 
 
 async def _begin_or_queue(runtime: Runtime, flow: Flow, choices: Choices, who: str) -> tuple[Movement, bool]:
