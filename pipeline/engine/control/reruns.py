@@ -58,12 +58,12 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
     too long ago, or the Flow does not allow it. AbsentError when there is none of this number.
     """
     flow = await flows.read_flow(name)
-    if flow.origin is not None:
+    ensure_not_pruned(flow)
+    latest = await flows.latest(flow)
+    if flow.origin is not None and (latest is None or latest.settled):
         raise ConfigurationError(
             f"Flow {name!r} imports what Flow {flow.origin!r} has stored. `pipeline flow import {name}` imports what is missing."
         )
-    ensure_not_pruned(flow)
-    latest = await flows.latest(flow)
     if latest is None:
         raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to run again. Move it first.")
     wanted = latest.number if number is None else number
