@@ -148,6 +148,8 @@ class MovementImport:
     async def _import_group(self, announced: GroupCompleted) -> Work:
         async with self._exclusively(announced):
             entries = await self._read_entries(announced)
+            if entries is None:
+                return Work.DONE
             match await self._turn(announced.label):
                 case Turn.LATER:
                     return Work.DONE
@@ -260,7 +262,11 @@ class MovementImport:
             self._in_progress.pop(work).set()
             self.holding.remove(announced.label)
 
-    async def _read_entries(self, announced: GroupCompleted) -> Sequence[FileEntry]:
+    async def _read_entries(self, announced: GroupCompleted) -> Sequence[FileEntry] | None:
+        """Return the entries of an announced File List; None if it is not there, and its Movement does not name it.
+
+        A message may be as old as a Flow of the same name that was removed since. What its Movement names is announced again.
+        """
         try:
             return await self._context.flows.read_file_list(announced.key)
         except AbsentError as error:
@@ -269,6 +275,8 @@ class MovementImport:
                 raise LeaseLostError(
                     f"Movement {movement.number} of Flow {movement.flow!r} was settled by another process; this one gives way."
                 ) from error
+            if movement.file_lists.get(announced.label) != announced.key:
+                return None
             raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
 
     def _is_large(self, planned: Plan) -> bool:
