@@ -115,6 +115,10 @@ def _below(path: Path, tree: Path) -> Path | None:
 
 def _ensure_same_kind(source: Location, destination: Location) -> None:
     if find_connector(source.scheme).is_database is not find_connector(destination.scheme).is_database:
+        if source.path is not None and not exists(source.path):  # so it is not known what it was meant to be
+            raise ConfigurationError(
+                f"{source.path}: there is no such file or directory; check the path, and its mount."
+            )
         raise ConfigurationError(
             f"{source.url} cannot be moved to {destination.url}: one is a database, the other a directory tree."
         )

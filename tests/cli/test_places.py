@@ -206,3 +206,12 @@ def test_a_token_is_revoked_with_json(pipeline: CommandLine) -> None:
     made = pipeline("token", "create", "ann", "--json").objects[0]
     (revoked,) = pipeline("token", "revoke", str(made["id"]), "--json").objects
     assert (revoked["id"], revoked["revoked"] is None) == (made["id"], False)
+
+
+def test_a_source_directory_that_is_gone_is_not_taken_for_a_database(pipeline: CommandLine) -> None:
+    make_tree(pipeline.directory / "files", "a.txt")
+    assert pipeline("move", "files", "copy/", "--flow", "docs").code == 0
+    (pipeline.directory / "files").rename(pipeline.directory / "moved")
+    refused = pipeline("move", "files", "copy/", "--flow", "docs")
+    assert (refused.code, "files: there is no such file or directory; check the path" in refused.err) == (2, True)
+    assert (pipeline.directory / "copy" / "a.txt").exists()
