@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from msgspec import Meta, Struct
 from pipeline.codec.values import shorten
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import FORMAT_VERSION
+from pipeline.domain.ids import decode_name
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ PARSE_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, DamagedErr
 """What reading raises when a document is not JSON, or a member is missing, of another type or out of its range."""
 
 _MAX_REASON_CHARACTERS = 300
+_STORED = re.compile(r"(?:^|\s)flows/([^/]+)/")
+"""The key of an object of a Flow in the name of a document, with the name of the Flow as it is stored."""
 
 
 def can_name_members(names: Iterable[str]) -> bool:
@@ -48,13 +52,16 @@ class Document(Struct):
 
 
 def damaged(what: str, error: Exception) -> DamagedError:
-    """Return an error that names `what` and says briefly what is wrong with it."""
+    """Return an error that names `what` and says briefly what is wrong with it; of an object of a Flow, also what to do."""
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-    if type(error) is msgspec.DecodeError or isinstance(error, UnicodeDecodeError):
-        return DamagedError(f"{what} is not JSON: {reason}")
     if len(reason) > _MAX_REASON_CHARACTERS:
         reason = f"{reason[:_MAX_REASON_CHARACTERS]}…"
-    return DamagedError(f"{what} is damaged: {reason}")
+    is_json = type(error) is not msgspec.DecodeError and not isinstance(error, UnicodeDecodeError)
+    advice = ""
+    if not isinstance(error, DamagedError) and (stored := _STORED.search(what)):
+        flow = shlex.quote(decode_name(stored[1]))
+        advice = f". Restore it from a copy; without one, delete it, and run `pipeline rebuild {flow}`."
+    return DamagedError(f"{what} is {'damaged' if is_json else 'not JSON'}: {reason}{advice}")
 
 
 @contextmanager

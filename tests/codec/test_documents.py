@@ -141,3 +141,12 @@ def test_a_truncated_file_list_is_refused() -> None:
         decode_file_list(data[: data.rindex(b"\n", 0, -1) + 1], "x")
     with pytest.raises(DamagedError, match="truncated"):
         decode_file_list(data[:-1], "x")
+
+
+@pytest.mark.parametrize("body", [b"\xff\x00", b"[]", b'{"formatVersion":1}'])
+def test_a_damaged_object_of_a_flow_says_what_to_do(body: bytes) -> None:
+    with pytest.raises(DamagedError) as caught:
+        decode_movement(body, "flows/my%20crm/movements/1/movement.json")
+    advice = "Restore it from a copy; without one, delete it, and run `pipeline rebuild 'my crm'`."
+    assert str(caught.value).endswith(advice)
+    assert str(caught.value).count("Restore") == 1
