@@ -22,7 +22,7 @@ from xxhash import xxh3_64
 from pipeline.codec.event_files.compression import Decoder, compress_frame
 from pipeline.codec.event_files.header import decode_schema, schema_to_json
 from pipeline.codec.values import key_from_json, key_to_json, to_json
-from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, parsing, to_document
+from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, damaged_as, parsing, to_document
 from pipeline.domain.comparison.diff import HASH_BYTES, StateRange
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding
@@ -133,12 +133,12 @@ class StateReader:
                 return
             yield part
         if len(self._buffer) > _MAX_FRAME_LINE_BYTES:
-            raise DamagedError(f"{self._what} is damaged: it holds no frame within {_MAX_FRAME_LINE_BYTES:,} bytes")
+            raise damaged_as(self._what, f"is damaged: it holds no frame within {_MAX_FRAME_LINE_BYTES:,} bytes")
 
     def close(self) -> None:
         """Raise DamagedError when the bytes ended within a frame."""
         if self._buffer or (self._headed and self.schema is None):
-            raise DamagedError(f"{self._what} is truncated")
+            raise damaged_as(self._what, "is truncated")
 
     def _frame(self, head: _Head, start: int) -> StateRange | None:
         rows, length = head.rows, head.keys
@@ -153,6 +153,6 @@ class StateReader:
         del self._buffer[:end]
         until = key_from_json(head.until)
         if head.check is not None and head.check != _check(head.until, packed, hashes):
-            raise DamagedError("a range is altered: it does not match its check. Restore the object")
+            raise DamagedError("a range is altered: it does not match its check")
         load_keys = partial(_unpack_keys, packed, rows, self._what)
         return StateRange(until, hashes, load_keys, stored, None if head.digest is None else bytes.fromhex(head.digest))

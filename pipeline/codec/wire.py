@@ -29,6 +29,7 @@ PARSE_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, DamagedErr
 """What reading raises when a document is not JSON, or a member is missing, of another type or out of its range."""
 
 _MAX_REASON_CHARACTERS = 300
+_ADVICE = ". Restore it from a copy; without one, delete it, and run `pipeline rebuild "
 _STORED = re.compile(r"(?:^|\s)flows/([^/]+)/")
 """The key of an object of a Flow in the name of a document, with the name of the Flow as it is stored."""
 
@@ -57,11 +58,15 @@ def damaged(what: str, error: Exception) -> DamagedError:
     if len(reason) > _MAX_REASON_CHARACTERS:
         reason = f"{reason[:_MAX_REASON_CHARACTERS]}…"
     is_json = type(error) is not msgspec.DecodeError and not isinstance(error, UnicodeDecodeError)
-    advice = ""
-    if not isinstance(error, DamagedError) and (stored := _STORED.search(what)):
-        flow = shlex.quote(decode_name(stored[1]))
-        advice = f". Restore it from a copy; without one, delete it, and run `pipeline rebuild {flow}`."
-    return DamagedError(f"{what} is {'damaged' if is_json else 'not JSON'}: {reason}{advice}")
+    return damaged_as(what, f"is {'damaged' if is_json else 'not JSON'}: {reason}")
+
+
+def damaged_as(what: str, how: str) -> DamagedError:
+    """Return an error that says `how` the thing `what` is wrong; of an object of a Flow, also what to do."""
+    stored = _STORED.search(what)
+    if stored is None or _ADVICE in how:
+        return DamagedError(f"{what} {how}")
+    return DamagedError(f"{what} {how}{_ADVICE}{shlex.quote(decode_name(stored[1]))}`.")
 
 
 @contextmanager

@@ -150,3 +150,10 @@ def test_a_damaged_object_of_a_flow_says_what_to_do(body: bytes) -> None:
     advice = "Restore it from a copy; without one, delete it, and run `pipeline rebuild 'my crm'`."
     assert str(caught.value).endswith(advice)
     assert str(caught.value).count("Restore") == 1
+
+
+def test_a_truncated_object_of_a_flow_says_what_to_do() -> None:
+    data = encode_file_list(FlowName("f"), Label("a"), [ENTRY, ENTRY])
+    for body in (data[:-1], data[: data.rindex(b"\n", 0, -1) + 1]):
+        with pytest.raises(DamagedError, match="delete it, and run `pipeline rebuild f`"):
+            decode_file_list(body, "File List flows/f/movements/1/groups/a/files.1.jsonl")

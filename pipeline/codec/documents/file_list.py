@@ -15,8 +15,7 @@ import orjson
 from msgspec import Struct, field
 
 from pipeline.codec.values import shorten
-from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, parsing, to_document
-from pipeline.domain.errors import DamagedError
+from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, damaged_as, parsing, to_document
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, StreamName, parse_object_key
 
@@ -103,7 +102,7 @@ def _to_wire(entry: FileEntry) -> _Entry:
 def decode_file_list(data: bytes, what: str) -> FileListDocument:
     """Read a File List. DamagedError names `what`, and the line, when it is cut short or altered."""
     if not data.endswith(b"\n"):
-        raise DamagedError(f"{what} is truncated: its last line has no end")
+        raise damaged_as(what, "is truncated: its last line has no end")
     lines = BytesIO(data)  # not split: a list of lines would take far more memory than the data
     line = lines.readline()
     check_version(line, what)
@@ -113,7 +112,7 @@ def decode_file_list(data: bytes, what: str) -> FileListDocument:
         parts = [ListPart(parse_object_key(part.key), part.files) for part in head.parts]
     named = data.count(b"\n") - 1 + sum(part.files for part in parts)
     if head.files != named:
-        raise DamagedError(f"{what} announces {shorten(head.files)} files and names {named}")
+        raise damaged_as(what, f"announces {shorten(head.files)} files and names {named}")
     return FileListDocument(head.label, parts, list(_read_entries(lines, head.label, replaced, what)), head.traceparent)
 
 

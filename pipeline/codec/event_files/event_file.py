@@ -12,6 +12,7 @@ from pipeline.codec.event_files.array_lines import NamedLines
 from pipeline.codec.event_files.compression import Compressor, Decoder, compress_frame, sniff
 from pipeline.codec.event_files.header import decode_header, encode_header
 from pipeline.codec.values import count_lines
+from pipeline.codec.wire import damaged_as
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, Header
 
@@ -124,9 +125,9 @@ class EventFileReader:
         except DamagedError as error:
             raise self._named(error) from error
         if self._rest_bytes:
-            raise DamagedError(f"{self._what} is truncated: line {self.lines + 2} has no end")
+            raise damaged_as(self._what, f"is truncated: line {self.lines + 2} has no end")
         if self.header is None:
-            raise DamagedError(f"{self._what} is empty: it has no header line")
+            raise damaged_as(self._what, "is empty: it has no header line")
         if self.header.row_count != self.lines:
             raise self._wrong_count(str(self.lines))
 

@@ -10,7 +10,7 @@ from enum import Enum
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
-from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError, RefusedError
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, DamagedError, LeaseLostError, RefusedError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
@@ -277,7 +277,7 @@ class MovementImport:
                 ) from error
             if movement.file_lists.get(announced.label) != announced.key:
                 return None
-            raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
+            raise DamagedError(f"File List {announced.key} is missing from the store. {TAKEN_AWAY}") from error
 
     def _is_large(self, planned: Plan) -> bool:
         most = self._context.limits.shard_files

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.codec.wire import damaged_as
 from pipeline.domain import object_keys
 from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError, TransientError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
@@ -98,9 +99,9 @@ async def _checked_blocks(
 
 def _check_bytes(entry: FileEntry, size: int, checksum: str) -> None:
     if size != entry.size:
-        raise DamagedError(f"Event File {entry.key} has {size:,} bytes, but its File List says {entry.size:,}")
+        raise damaged_as(f"Event File {entry.key}", f"has {size:,} bytes, but its File List says {entry.size:,}")
     if checksum != entry.checksum:
-        raise DamagedError(f"Event File {entry.key} is altered: its checksum is not what its File List says")
+        raise damaged_as(f"Event File {entry.key}", "is altered: its checksum is not what its File List says")
 
 
 async def find_damage(store: ObjectStore, entry: FileEntry) -> DamagedError | None:
