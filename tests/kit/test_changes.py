@@ -221,3 +221,17 @@ async def test_a_cursor_that_lag_cannot_use_is_named_before_its_rows_are_moved(t
     assert "test_changes.py, line " in movement.problems[0]
     assert "the cursor 'abc' is neither a number nor an ISO 8601 time" in movement.problems[0]
     assert movement.totals.upserts == 0
+
+
+@pytest.mark.parametrize("log", [[(1, "a"), (1, None)], [(1, None), (1, "a")]])
+async def test_a_key_that_is_an_upsert_and_a_delete_of_one_answer_is_named(
+    log: list[tuple[int, str | None]], tmp_path: Path
+) -> None:
+    app, copy = FeedApp([(1, "old"), (2, "b")]), str(tmp_path / "copy.db")
+    await move(app.source(), copy, tmp_path)
+    app.log += log
+    movement = await move(app.source(), copy, tmp_path)
+    assert movement.status is not pipeline.Status.SUCCESS
+    told = r"test_changes.py, line \d+: the change feed of 'things' gave the key 1 both as an upsert and as a delete"
+    assert re.search(told, "".join(movement.problems))
+    assert held(tmp_path) == {1: "old", 2: "b"}

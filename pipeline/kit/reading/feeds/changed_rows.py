@@ -145,7 +145,7 @@ class ChangedRows(UnorderedRows):
         more, cursors = True, ListCount(self._declared.name, None)
         while more:
             changes = await self._ask_changes(since)
-            rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
+            rows = self._in_one(await self._encoded(changes.upserts), self._encoder.deletes(changes.deletes))
             after = self._cursor if changes.cursor is None else changes.cursor
             before(after, self._feed)  # a cursor that cannot be used next time is named before its rows are moved
             more = changes.more
@@ -159,6 +159,17 @@ class ChangedRows(UnorderedRows):
             else:
                 after = (await self._keep(SpooledPage(rows, None, after), part)).cursor
             self._cursor = since = after
+
+    def _in_one(self, upserts: list[EncodedRow], deletes: Sequence[EncodedRow]) -> list[EncodedRow]:
+        """Return the rows and deletes of one answer. UnreadableError when a key is in both: which came last is not known."""
+        both = {row.key for row in upserts}.intersection(row.key for row in deletes)
+        if both:
+            key = next(iter(both))
+            shown = key if len(key) > 1 else key[0]
+            raise self._fault(
+                f"gave the key {shown!r} both as an upsert and as a delete. Give the one that came last alone"
+            )
+        return [*upserts, *deletes]
 
     async def _keep(self, page: SpooledPage, part: Part, into: RowSorter | None = None) -> SpooledPage:
         """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
