@@ -314,3 +314,30 @@ async def test_a_stop_does_not_wait_longer_for_a_fence_that_does_not_answer_and_
     text, _, shown = capsys.readouterr().out.partition("{")
     assert "It could not be fenced: its destination does not answer. Workers, or another `pipeline stop`, try" in text
     assert json.loads("{" + shown)["unfenced"] == "its destination does not answer"
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The zone of this computer, in which clocks are set forward at 02:00 on 30 March 2036."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("until", "moment"),
+    [
+        ("2036-03-30T01:30", "2036-03-30T00:30:00+00:00"),
+        ("2036-03-30T02:30", "2036-03-30T01:30:00+00:00"),
+        ("2036-03-30T03:30", "2036-03-30T01:30:00+00:00"),
+        ("2036-10-26T02:30", "2036-10-26T00:30:00+00:00"),
+    ],
+)
+def test_a_pause_until_a_time_that_the_clocks_leave_out_does_not_end_early(
+    flow: CommandLine, until: str, moment: str
+) -> None:
+    assert flow("pause", "crm", "--until", until).code == 0
+    assert latest(flow)["wish"]["until"] == moment

@@ -39,7 +39,7 @@ def _read_moment(_context: click.Context, _option: click.Parameter, text: str | 
     try:
         if _OF_DAY.fullmatch(text):
             return _next(time.fromisoformat(text.zfill(5)), datetime.now(UTC))
-        return datetime.fromisoformat(text).astimezone(UTC)
+        return _utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{printable(text)!r} is no time. Write 2026-12-01T06:00, 06:00, or a length such as 8h."
@@ -49,8 +49,16 @@ def _read_moment(_context: click.Context, _option: click.Parameter, text: str | 
 def _next(of_day: time, now: datetime) -> datetime:
     """Return the next local time of day after `now`."""
     local = now.astimezone()
-    today = datetime.combine(local.date(), of_day).astimezone(UTC)
-    return today if today > now else datetime.combine(local.date() + timedelta(days=1), of_day).astimezone(UTC)
+    today = _utc(datetime.combine(local.date(), of_day))
+    return today if today > now else _utc(datetime.combine(local.date() + timedelta(days=1), of_day))
+
+
+def _utc(moment: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is local. One that the clocks leave out is as long after midnight as it says."""
+    found = moment.astimezone(UTC)
+    if moment.tzinfo is None and found.astimezone().replace(tzinfo=None) != moment:
+        found = moment.replace(fold=1).astimezone(UTC)
+    return found
 
 
 def group_option(command: Command) -> Command:
