@@ -94,6 +94,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     try:
         code = cli.main(arguments, prog_name="pipeline", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         if "--json" in arguments:
@@ -102,17 +103,38 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output has gone (`| head`). The interpreter must not report that when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader of the output has gone (`| head`)
         return exit_codes.NOT_DONE
     except Exception as error:  # noqa: BLE001 - the one place where any error becomes a message
         from pipeline.cli.output.error_output import message_of, print_error
 
+        if isinstance(error, OSError) and (unwritten := _unwritten()) is not None:
+            _drop_output()
+            return print_error(unwritten, debug="--debug" in arguments)
         code = print_error(error, debug="--debug" in arguments)
         if "--json" in arguments:
             _print_json_error(message_of(error))
         return code
     return code if isinstance(code, int) else exit_codes.SUCCESS
+
+
+def _unwritten() -> Exception | None:
+    """Return why the output cannot be written, such as a full disk; None if it can."""
+    from pipeline.domain.errors import RefusedError
+
+    try:
+        os.write(sys.stdout.fileno(), b"\n")  # a buffer that could not be flushed may be empty the next time
+    except OSError as error:
+        if error.errno is None:
+            return None  # it has no descriptor
+        again = "Make room or name another file, then run the command again; it carries on where it stopped."
+        return RefusedError(f"Standard output cannot be written: {error.strerror}. {again}")
+    return None
+
+
+def _drop_output() -> None:
+    """Discard the rest of the output. The interpreter must not report that it is lost when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json_error(message: str) -> None:
@@ -124,4 +146,6 @@ def _print_json_error(message: str) -> None:
 def main() -> None:
     """Run the command line with the arguments of the process."""
     mask_unhandled()
+    if sys.stdout is None:  # it was closed: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # it lives as long as the process
     sys.exit(run(sys.argv[1:]))
