@@ -46,9 +46,6 @@ def _groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @on_trio
 async def test_an_unchanged_table_takes_two_reads_and_no_write(movement: int) -> None:
     assert await of_a_table(movement) == {
-        "queue.acknowledge": 1,
-        "queue.receive": 1,
-        "queue.send": 1,
         "store.get": 1,  # its File List
         "store.open_stream": 1,  # its state
         "store.read": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
@@ -26,10 +26,16 @@ from pipeline.ports.source import RowRejection
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
 TakesArrays = Callable[[StreamName], bool]
+SkipsImported = Callable[[Label, ObjectKey, Sequence[FileEntry]], Awaitable[bool]]
 
 
 def no_arrays(_stream: StreamName) -> bool:
     """Return False: not known to be read by those who import."""
+    return False
+
+
+async def skips_nothing(_label: Label, _file_list: ObjectKey, _entries: Sequence[FileEntry]) -> bool:
+    """Return False: not known to be imported."""
     return False
 
 
@@ -39,10 +45,18 @@ class ExportAttempt:
     `large` is set as soon as there is enough to import for a helper to be worthwhile.
     """
 
-    def __init__(self, context: EngineContext, movement: Movement, takes_arrays: TakesArrays = no_arrays) -> None:
-        """`takes_arrays` says of which streams upserts may be arrays of values."""
+    def __init__(
+        self,
+        context: EngineContext,
+        movement: Movement,
+        takes_arrays: TakesArrays = no_arrays,
+        skips_imported: SkipsImported = skips_nothing,
+    ) -> None:
+        """`takes_arrays` says of which streams upserts may be arrays of values; `skips_imported`, whether all of a group
+        is imported, so that nobody waits for its announcement."""
         self.context = context
         self.takes_arrays = takes_arrays
+        self.skips_imported = skips_imported
         self.movement = movement
         self.binaries = BinaryFiles(context.store, movement.flow, context.reporter)
         self.recent = RecentObjects()

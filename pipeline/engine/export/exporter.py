@@ -23,7 +23,7 @@ from pipeline.domain.inventory import Inventory
 from pipeline.domain.movement import HeldDeletes, Movement
 from pipeline.domain.planning.selection import matches, selected
 from pipeline.domain.schema import StreamSchema
-from pipeline.engine.export.attempt import ExportAttempt, TakesArrays, no_arrays
+from pipeline.engine.export.attempt import ExportAttempt, SkipsImported, TakesArrays, no_arrays, skips_nothing
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.export.source_progress import SourceProgress
@@ -41,7 +41,7 @@ from pipeline.ports.source import (
 
 
 class Exporter:
-    """Exports one Movement. `announced` holds the File List of each group that it has announced."""
+    """Exports one Movement. `announced` holds the File List of each group that is announced, or imported already."""
 
     def __init__(
         self,
@@ -51,9 +51,10 @@ class Exporter:
         movement: Movement,
         order: Sequence[GroupRule] = (),
         takes_arrays: TakesArrays = no_arrays,
+        skips_imported: SkipsImported = skips_nothing,
     ) -> None:
-        """`order` says which groups are exported before which; `takes_arrays`, of which streams upserts may be arrays."""
-        self._attempt = ExportAttempt(context, movement, takes_arrays)
+        """`order` says which groups are exported before which; the rest is as `ExportAttempt` has it."""
+        self._attempt = ExportAttempt(context, movement, takes_arrays, skips_imported)
         self._snapshot = snapshot
         self._schemas = schemas
         self._order = order

@@ -88,7 +88,8 @@ class GroupExport:
             with unwrap_exception_group():
                 async with anyio.create_task_group() as both:
                     both.start_soon(context.flows.outbox.note, events, name=f"event of {self._label}")
-                    await attempt.announce(self._label, file_list)
+                    if not await attempt.skips_imported(self._label, file_list, entries):
+                        await attempt.announce(self._label, file_list)
         return file_list
 
     def _unfinished(self, stream: StreamName, stored: Sequence[FileEntry]) -> Mapping[StreamName, int]:

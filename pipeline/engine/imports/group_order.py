@@ -41,6 +41,11 @@ class GroupOrder:
         self._context, self._flow, self._number = context, movement.flow, movement.number
         self._groups = groups
 
+    @property
+    def are_ordered(self) -> bool:
+        """Whether any group depends on another."""
+        return bool(self._groups)
+
     def waits(self, label: Label) -> bool:
         """Whether a group depends on any other."""
         return bool(dependencies(label, self._groups))

@@ -116,6 +116,23 @@ class MovementImport:
         """From now on, begin each step with its last file, and so meet a process that begins with the first."""
         self._runner.backwards = True
 
+    async def skip_imported(self, label: Label, file_list: ObjectKey, entries: Sequence[FileEntry]) -> bool:
+        """Be done with a group if all of it is imported, so that it need not be announced; return whether it is.
+
+        Not if groups wait for others: the end of one announces those.
+        """
+        planned = plan(entries, self.marks)
+        if planned.pending or self._groups.are_ordered:
+            return False
+        self._context.reporter.report(ImportPlanned(label, planned.pending, planned.skipped))
+        self.done.add(file_list)
+        await self._note_imported_group(label, entries)
+        return True
+
+    async def _note_imported_group(self, label: Label, entries: Sequence[FileEntry]) -> None:
+        events = imported_events(self.movement, label, entries, self.marks, self._context.clock.now())
+        await self._context.flows.note_unsettled(self.movement, events)
+
     async def take(self, announced: GroupCompleted) -> bool:
         """Import an announced group; return whether its message is done with. If streams wait, it is announced again."""
         work = await self.import_group(announced)
@@ -178,9 +195,7 @@ class MovementImport:
             self.done.add(announced.key)
         else:
             await self._announce_next_step(announced, entries, planned.lanes)
-        now = self._context.clock.now()
-        imported = imported_events(self.movement, announced.label, entries, self.marks, now)
-        await self._context.flows.note_unsettled(self.movement, imported)
+        await self._note_imported_group(announced.label, entries)
         return Work.DONE
 
     async def _may_begin(self, stream: StreamName) -> bool:

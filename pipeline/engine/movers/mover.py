@@ -101,8 +101,6 @@ class Mover:
                     movement, resumed = await self._begin(flow, choices, session)
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
                     progress = await begin_progress(context, movement, self._worker, begun, resumed=resumed)
-                    arrays = partial(takes_arrays, session)
-                    exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups, arrays)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                     importing = MovementImport(
                         progress.context,
@@ -111,6 +109,10 @@ class Mover:
                         stopping=watch.stops,
                         declared=flow.declared,
                         note=watch.note,
+                    )
+                    order, arrays = flow.declared.groups, partial(takes_arrays, session)
+                    exporter = Exporter(
+                        progress.context, snapshot, schemas, movement, order, arrays, importing.skip_imported
                     )
                     async with progress.released_at_end():
                         return await self._move(importing, watch, exporter, reading, progress)
