@@ -257,7 +257,12 @@ def covered(scope: Scope, against: Against, *, definitions: bool) -> Iterator[st
         yield f"the rows of {len(tables):,} {'table' if len(tables) == 1 else 'tables'}"
         if against is Against.SOURCE:
             yield "generated columns"
-        if definitions and not scope.left_out:
+        alike = {
+            pair.here.stream
+            for pair in scope.compared
+            if pair.there and set(pair.here.native) == set(pair.there.native)
+        }
+        if definitions and not alike.isdisjoint(tables) and not scope.left_out:
             yield "indexes, constraints and defaults"
     if SCHEMA_STREAM in streams:
         yield "views, functions and other schema objects"
