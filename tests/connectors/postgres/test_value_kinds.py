@@ -74,6 +74,33 @@ async def test_a_later_value_widens_a_column_that_has_rows(make: Callable[[], Pl
     assert place.rows("SELECT sfld FROM note ORDER BY id") == [("11",), ("20",)]
 
 
+async def test_a_column_of_a_foreign_key_is_widened(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE code (k INT NOT NULL PRIMARY KEY, up INT REFERENCES code)",
+        "CREATE TABLE use (id INTEGER PRIMARY KEY, k INT REFERENCES code)",
+        "INSERT INTO code VALUES (1, NULL), (2, 1)",
+        "INSERT INTO use VALUES (1, 2)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    place.run("CREATE TABLE own (k bigint REFERENCES code)")
+    databases.run(source, "INSERT INTO code VALUES ('a', 2)")
+    assert (await movements.move()).status is Status.INCOMPLETE  # a foreign key of the user's needs the type
+    place.run("DROP TABLE own")
+    databases.run(source, "UPDATE code SET up = 1 WHERE k = 'a'")
+    movement = await succeed(movements)
+    lacking = [item.name for item in movement.inventory.items if item.kind == "table constraint"]
+    assert lacking == ["code: foreign key up to code", "use: foreign key k to code"]
+    databases.run(source, "INSERT INTO code VALUES ('b', 'a')", "INSERT INTO use VALUES (2, 'b')")
+    await succeed(movements)
+    assert place.rows("SELECT k, up FROM code ORDER BY k") == [("1", None), ("2", "1"), ("a", "1"), ("b", "a")]
+    keys = "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
+    assert place.rows(keys) == [("code",), ("use",)]
+    assert await equal(movements)
+
+
 async def test_many_files_of_one_table_agree_on_its_columns(make: Callable[[], Place], tmp_path: Path) -> None:
     source, place = tmp_path / "app.db", make()
     databases.run(

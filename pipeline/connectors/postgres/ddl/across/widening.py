@@ -7,13 +7,14 @@ that has text stays one: to make all of it JSON for a few bytes would help nobod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.across.defaults import local_default
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
 from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, column_type
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection
@@ -40,12 +41,21 @@ WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = 'r' AND a.attnum > 0 
 """
 
 
+ForeignKeyColumns = tuple[str, tuple[str, ...], str]
+"""A table, its columns, and the table to which they refer."""
+
+
 def widen_columns(
-    connection: Connection, schema: StreamSchema, stream: StreamName, kinds: Mapping[str, frozenset[str]]
+    connection: Connection,
+    schema: StreamSchema,
+    stream: StreamName,
+    kinds: Mapping[str, frozenset[str]],
+    keys: Callable[[], Set[ForeignKeyColumns]],
 ) -> Set[str]:
     """Widen columns, in the connection's transaction, to hold values of these kinds too; return those that cannot be.
 
-    `schema` is that of `stream` with the names of the table. A view of the user's may depend on a column's type.
+    `schema` is that of `stream` with the names of the table. A view of the user's may depend on a column's type. The Flow's
+    foreign keys, `keys()`, are dropped where they prevent it: the end of the load creates those that fit.
     """
     connection.execute(f"LOCK TABLE {qualified(SCHEMA, schema.stream)}")  # so that types and rows are seen as they are
     table = read_table(connection, SCHEMA, schema.stream, stream)
@@ -62,7 +72,7 @@ def widen_columns(
         has_affinity = column.type != "bytes"
         value = _converted(present, type_, has_affinity=has_affinity) if before else f"NULL::{type_}"
         is_key = column.name in schema.primary_keys
-        if type_ == present.type or not _change(connection, table, column, type_, value, is_key=is_key):
+        if type_ == present.type or not _change(connection, table, column, type_, value, keys, is_key=is_key):
             cannot.add(column.name)
     return cannot
 
@@ -79,21 +89,47 @@ def _stored(connection: Connection, table: TargetTable, column: TargetColumn) ->
 
 
 def _change(
-    connection: Connection, table: TargetTable, column: Column, type_: str, value: str, *, is_key: bool
+    connection: Connection,
+    table: TargetTable,
+    column: Column,
+    type_: str,
+    value: str,
+    keys: Callable[[], Set[ForeignKeyColumns]],
+    *,
+    is_key: bool,
 ) -> bool:
     """Change a column's type; return whether that is possible."""
     alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column.name)}"
     collation = ' COLLATE "pg_catalog"."C"' if type_ == "text" and is_key else ""
     default = local_default(column.default, type_)
+    statements = [f"{alter} DROP DEFAULT", f"{alter} TYPE {type_}{collation} USING {value}"]
+    if default is not None:
+        statements.append(f"{alter} SET DEFAULT {default}")
     try:
-        with connection.transaction():
-            run_single(connection, f"{alter} DROP DEFAULT")
-            run_single(connection, f"{alter} TYPE {type_}{collation} USING {value}")
-            if default is not None:
-                run_single(connection, f"{alter} SET DEFAULT {default}")
+        try:
+            _run_together(connection, statements)
+        except psycopg.errors.DatatypeMismatch:  # a foreign key needs the type
+            _run_together(connection, [*_drop_foreign_keys(connection, table, column.name, keys()), *statements])
     except _IMPOSSIBLE:
         return False
     return True
+
+
+def _run_together(connection: Connection, statements: Iterable[str]) -> None:
+    with connection.transaction():
+        for statement in statements:
+            run_single(connection, statement)
+
+
+def _drop_foreign_keys(
+    connection: Connection, table: TargetTable, column: str, keys: Set[ForeignKeyColumns]
+) -> Iterator[str]:
+    """Give the statements that drop those of these foreign keys which use a column."""
+    for key in read_foreign_keys(connection, [table.oid]):
+        ends = (key.child_name, key.row["columns"]), (key.parent_name, key.row["parent_columns"])
+        is_used = any(name == table.sql and column in columns for name, columns in ends)
+        if is_used and (key.owner[1], tuple(key.row["columns"]), key.row["parent"]) in keys:
+            yield f"ALTER TABLE {key.child_name} DROP CONSTRAINT {quoted(key.name)}"
 
 
 def _type_for(column: Column, before: Set[str], new: Set[str], *, is_key: bool) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
+from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, refuse_other_case
-from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
+from pipeline.connectors.postgres.ddl.across.widening import ForeignKeyColumns, has_types, widen_columns
 from pipeline.connectors.postgres.ddl.create_table import name_of
 from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table, postgres_native
 from pipeline.connectors.postgres.ddl.evolution.former_tables import former_partitions
@@ -113,5 +115,16 @@ class StreamTables:
             local = LocalNames(connection, ledger.streams, schema.stream).localized(schema)
             there = dict(zip(local.column_names, schema.column_names, strict=True))
             kinds = {name: found[there[name]] for name in there if there[name] in found}
-            cannot = widen_columns(connection, local, schema.stream, kinds)
+            cannot = widen_columns(connection, local, schema.stream, kinds, partial(_foreign_keys, connection, ledger))
             self._fixed[schema.stream].update(there[name] for name in cannot)
+
+
+def _foreign_keys(connection: Connection, ledger: ImportLedger) -> Set[ForeignKeyColumns]:
+    """Return the foreign keys of the tables that the Flow has created for streams of SQLite."""
+    names, created = LocalNames(connection, ledger.streams), ledger.created()
+    schemas = [it for it in ledger.schemas() if it.stream in created and "sqlite" in it.native]
+    return {
+        (schema.stream, key.columns, key.references)
+        for schema in map(names.localized, schemas)
+        for key in constraints_of(schema).foreign_keys
+    }
