@@ -38,12 +38,12 @@ def create_application(site: Site) -> ASGIApp:
     app.state.site = site
     add_handlers(app, _render)
     app.add_exception_handler(session.LogInError, _ask_to_log_in)
+    for pages in (routes, session, acting, checking, details, notifying):  # first those that are asked for all the time
+        app.include_router(pages.router)
     app.include_router(health.router)
     operators = (flows, movements, events, actions, checks, tokens, log, mappings, notifications)
     for rooms in (*operators, exporting, sending, importing, downloads):
         app.include_router(rooms.router, prefix=API)
-    for pages in (session, routes, acting, checking, details, notifying):
-        app.include_router(pages.router)
     if site.oidc is not None:
         from pipeline.http.pages import oidc  # it needs the extra `oidc`
 

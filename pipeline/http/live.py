@@ -1,7 +1,7 @@
 """The parts of pages that follow what happens: made once for all who look at them, and asked for not too often.
 
 However many people look, a part is read from the store once a second at most, and all together ask some ten times a
-second: the more there are, the less often each page asks.
+second: the more there are, the less often each page asks, and the older a part may be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from heapq import heappop, heappush
 import anyio
 
 FRESH_SECONDS = 1.0
-"""A part is at most this old."""
+"""A part is at most this old, while few people look."""
+FRESH_SHARE = 0.25
+"""A part may be as old as this share of the time after which a page asks again."""
 MOST_A_SECOND = 10.0
 """How often all pages together ask, about."""
 LONGEST_SECONDS = 60.0
@@ -58,7 +60,7 @@ class LiveParts:
             self._parts.clear()
         part = self._parts.setdefault(path, _Part())
         async with part.reading:
-            if anyio.current_time() - part.made_at >= FRESH_SECONDS:
+            if anyio.current_time() - part.made_at >= max(FRESH_SECONDS, FRESH_SHARE * part.pause):
                 part.pause = self._pause(shortest)
                 part.html = await make(part.pause)
                 part.made_at = anyio.current_time()

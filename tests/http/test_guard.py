@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from inspect import iscoroutinefunction
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from pipeline.http.server import allow_connections
 from pipeline.http.site import Limits
@@ -149,6 +153,21 @@ async def test_slow_connections_end_and_others_are_served(tmp_path: Path) -> Non
             for reader, writer in slow:
                 assert await reader.read() == b""
                 writer.close()
+
+
+def test_no_route_depends_on_what_runs_in_a_thread() -> None:
+    def calls(dependant: Dependant) -> Iterator[object]:
+        for one in dependant.dependencies:
+            yield one.call
+            yield from calls(one)
+
+    routers = [
+        getattr(module, "router", None) for name, module in sys.modules.items() if name.startswith("pipeline.http.")
+    ]
+    routes = [route for one in routers if one is not None for route in one.routes if isinstance(route, APIRoute)]
+    assert len(routes) > 70
+    found = {route.endpoint for route in routes} | {call for route in routes for call in calls(route.dependant)}
+    assert [call for call in found if not iscoroutinefunction(call)] == []
 
 
 @pytest.mark.parametrize("error", [ValueError("not allowed to raise maximum limit"), OSError("not permitted")])

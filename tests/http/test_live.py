@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("viewers", "pause"), [(1, 2), (15, 2), (100, 10), (1000, 60)])
-def test_a_part_is_made_once_a_second_and_the_pause_grows_with_the_viewers(viewers: int, pause: int) -> None:
+def test_the_pause_and_the_age_of_a_part_grow_with_the_viewers(viewers: int, pause: int) -> None:
     made, asked = 0, 0
 
     async def make(seconds: int) -> str:
@@ -47,7 +47,7 @@ def test_a_part_is_made_once_a_second_and_the_pause_grows_with_the_viewers(viewe
         return among_others, live.next_pause(2.0)
 
     among_others, alone = run_on_trio(scenario)
-    assert made <= 602
+    assert made <= 20 + 600 / max(1, pause / 4)
     assert pause <= among_others <= 1.3 * pause
     assert alone == 2
     assert asked <= 600 * max(10, viewers / 60) + 2 * viewers

@@ -17,7 +17,7 @@ C = TypeVar("C")
 LARGEST_PAGE = 1000
 
 
-def _flow_name(flow: str) -> FlowName:
+async def _flow_name(flow: str) -> FlowName:
     """Return the name of a Flow. A name with `/` is percent-encoded twice in a path, as the link `self` has it."""
     return FlowName(decode_name(flow))
 
