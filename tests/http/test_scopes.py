@@ -12,13 +12,18 @@ from typing import Any
 import anyio
 import pytest
 
+from pipeline.codec.documents.failures import Failure
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Status
+from pipeline.domain.notifications.delivery import Delivered
+from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.http.platform.transfers import file_key, message_id, transfer_of
+from pipeline.http.platform.webhooks import Webhooks
 from pipeline.http.site import PlatformProfile
 from pipeline.http.tokens import Role, Side
 from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import IdEntry, Kept
+from pipeline.ports.sender import Notification
 from pipeline.settings import Settings
 from tests.http.conftest import Server
 from tests.http.flows import settled, working
@@ -151,6 +156,47 @@ async def test_an_app_of_the_public_platform_reaches_its_scopes_alone(moved: tup
     for status in ("SUCCESS", "FAILED"):
         await app.refused("POST", f"{CONNECT}/progress/{transfer.id}", {"status": status}, outside=OUTSIDE["issue"])
     assert await transfer.importing.marks() == {}
+
+
+async def test_endpoints_get_what_the_token_reaches_that_has_named_them(moved: tuple[Server, Settings]) -> None:
+    server, _ = moved
+    limited, whole = await App.of(server, Side.DESTINATION, "pii"), await App.of(server, Side.DESTINATION)
+    path, urls = f"{CONNECT}/webhook", {"limited": "http://127.0.0.1:1/pii", "whole": "http://127.0.0.1:1/all"}
+    sent: dict[str, list[Any]] = {url: [] for url in urls.values()}
+
+    class Taking:
+        async def send(self, endpoint: Endpoint, notification: Notification) -> Delivered:
+            event = json.loads(notification.body)
+            sent[endpoint.url].append(event.get("label", event["eventType"]))
+            return Delivered()
+
+    for app, url in ((whole, urls["whole"]), (limited, urls["limited"])):
+        assert (await app.call("PUT", path, {"endpoints": [url]}))[0] == 200
+        assert (await app.call("GET", path))[1] == {"endpoints": [url]}
+    assert await Webhooks(server.site).send_due(FlowName("crm"), Taking()) == {}
+    assert sorted(sent[urls["limited"]]) == ["listener-triggered", "person"]
+    assert sorted(sent[urls["whole"]]) == ["issue", "listener-triggered", "person", "plain"]
+    assert (await whole.call("GET", path))[1] == {"endpoints": [urls["whole"]]}
+    assert (await limited.call("PUT", path, {"endpoints": ["http://[x"]}))[0] == 400
+    await limited.call("PUT", path, {"endpoints": []})
+    assert (await whole.call("GET", path))[1] == {"endpoints": [urls["whole"]]}
+
+
+async def test_what_is_said_of_a_whole_transfer_needs_a_token_that_reaches_it(moved: tuple[Server, Settings]) -> None:
+    server, _ = moved
+    app, whole = await App.of(server, Side.DESTINATION, "pii"), await App.of(server, Side.DESTINATION)
+    transfer = await transfer_of(server.site, FlowName("crm"))
+    feedback = {"details": {"x": 1}}
+    await app.refused("POST", f"{CONNECT}/feedback/{transfer.id}", feedback, outside=OUTSIDE["issue"])
+    assert (await whole.call("POST", f"{CONNECT}/feedback/{transfer.id}", feedback))[0] == 204
+    assert (await app.call("POST", f"{FORGE}/log/{transfer.id}", {"message": "begun"}))[0] == 204
+    flows = server.site.runtime.flows
+    for name, reason in (("issue", "a secret value"), ("person", "no room")):
+        file = EventFileId.parse(f"1/{name}/full/0")
+        assert (await app.call("GET", f"{CONNECT}/error/{transfer.id}"))[0] == 404
+        await flows.write_failures(FlowName("crm"), 1, file, [Failure(file, None, None, None, reason)])
+    assert (await app.call("GET", f"{CONNECT}/error/{transfer.id}"))[1]["safeStackTrace"] == "no room"
+    assert (await whole.call("GET", f"{CONNECT}/error/{transfer.id}"))[1]["safeStackTrace"] == "a secret value"
 
 
 async def test_scopes_are_given_to_the_token_of_an_app(server: Server) -> None:

@@ -125,7 +125,7 @@ async def begin(request: Request, who: App, flow: FlowPath, wanted: BeginRequest
     _reach(who, streams).ensure(one.stream for one in streams)
     if who.scopes and (latest := await runtime.flows.latest(await runtime.flows.read_flow(flow))):
         moved = {*latest.states, *latest.scopes}
-        Reach(who, latest.scopes).ensure(one.stream for one in streams if one.stream in moved)
+        Reach(who.scopes, latest.scopes).ensure(one.stream for one in streams if one.stream in moved)
     async with runtime.exports() as exports:
         export = await AppExport.begin(runtime.store, runtime.flows, exports, flow, streams)
     return await _state(export)
@@ -200,7 +200,7 @@ async def open_file(
 
 
 def _reach(who: Identity, streams: Collection[UploadedStream]) -> Reach:
-    return Reach(who, {StreamName(one.stream): one.scopes for one in streams})
+    return Reach(who.scopes, {StreamName(one.stream): one.scopes for one in streams})
 
 
 async def _ensure_reached(who: Identity, export: AppExport, group: str | None = None) -> None:

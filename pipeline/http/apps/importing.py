@@ -281,7 +281,7 @@ async def find_mappings(request: Request, who: App, flow: FlowPath, kind: str, k
 
 
 def _reach(who: Identity, importing: AppImport) -> Reach:
-    return Reach(who, importing.movement.scopes)
+    return Reach(who.scopes, importing.movement.scopes)
 
 
 async def _ensure_kind(request: Request, who: Identity, flow: FlowName, kind: str) -> None:

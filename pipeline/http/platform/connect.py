@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from pipeline.http.platform import data
-from pipeline.http.platform.transfers import AppFlow, OpenTransfer, Transfer, file_key
+from pipeline.http.platform.transfers import App, AppFlow, OpenTransfer, Transfer, file_key
 from pipeline.http.platform.webhooks import Webhooks
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import site_of
@@ -75,7 +75,7 @@ async def put_progress(transfer: OpenTransfer, wanted: Progress) -> dict[str, ob
     if wanted.status == "IN_PROGRESS" and 0 < wanted.percent < before:
         return {"status": wanted.status, "percent": before}
     if wanted.status != "IN_PROGRESS":
-        transfer.ensure_reached(file.stream for file in await transfer.files())
+        await transfer.ensure_whole()
     if wanted.status == "SUCCESS":
         importing.ensure_exported()
         while due := await transfer.due():
@@ -88,8 +88,9 @@ async def put_progress(transfer: OpenTransfer, wanted: Progress) -> dict[str, ob
 
 @router.post("/feedback/{transfer}", status_code=HTTPStatus.NO_CONTENT)
 async def put_feedback(request: Request, transfer: OpenTransfer, feedback: FeedbackDetails) -> None:
-    """Keep feedback in place of an earlier one; `pipeline status` shows it."""
+    """Keep feedback in place of an earlier one; `pipeline status` shows it. It is about the whole transfer."""
     _ensure_open(transfer)
+    await transfer.ensure_whole()
     telling = data.telling_of(site_of(request), transfer)
     telling.feedback(feedback.details)
     await telling.store()
@@ -97,34 +98,37 @@ async def put_feedback(request: Request, transfer: OpenTransfer, feedback: Feedb
 
 @router.get("/error/{transfer}")
 async def read_error(request: Request, transfer: OpenTransfer) -> dict[str, str]:
-    """Return the first error of the export or import."""
-    movement = transfer.importing.movement
-    failures = await site_of(request).runtime.flows.read_failures(movement.flow, movement.number, 1)
-    if failures:
-        first = failures[0]
-        return {"exceptionType": first.exception, "safeStackTrace": "\n".join([*first.trace, first.reason])}
+    """Return the first error of the export or import, among those of data that the token reaches."""
+    movement, is_limited = transfer.importing.movement, bool(transfer.who and transfer.who.scopes)
+    failures = await site_of(request).runtime.flows.read_failures(
+        movement.flow, movement.number, None if is_limited else 1
+    )
+    for first in failures:
+        if transfer.reaches(first.file.stream):
+            return {"exceptionType": first.exception, "safeStackTrace": "\n".join([*first.trace, first.reason])}
     if movement.problems:
+        await transfer.ensure_whole()  # they may have values of any stream
         return {"exceptionType": "", "safeStackTrace": movement.problems[0]}
     raise ProblemError(HTTPStatus.NOT_FOUND, "This transfer has no error.")
 
 
 @router.get("/webhook")
-async def read_webhook(request: Request, flow: AppFlow) -> dict[str, list[str]]:
+async def read_webhook(request: Request, who: App, flow: AppFlow) -> dict[str, list[str]]:
     """Return where the app gets events."""
-    return {"endpoints": list(await Webhooks(site_of(request)).endpoints(flow))}
+    return {"endpoints": list(await Webhooks(site_of(request)).endpoints(flow, who))}
 
 
 @router.put("/webhook")
-async def put_webhook(request: Request, flow: AppFlow, wanted: Endpoints) -> dict[str, list[str]]:
-    """Say where the app gets events."""
-    await Webhooks(site_of(request)).put(flow, wanted.endpoints)
+async def put_webhook(request: Request, who: App, flow: AppFlow, wanted: Endpoints) -> dict[str, list[str]]:
+    """Say where the app gets events: those of data that the token reaches."""
+    await Webhooks(site_of(request)).put(flow, who, wanted.endpoints)
     return {"endpoints": wanted.endpoints}
 
 
 @router.delete("/webhook", status_code=HTTPStatus.NO_CONTENT)
-async def delete_webhook(request: Request, flow: AppFlow) -> None:
+async def delete_webhook(request: Request, who: App, flow: AppFlow) -> None:
     """Send events nowhere."""
-    await Webhooks(site_of(request)).put(flow, [])
+    await Webhooks(site_of(request)).put(flow, who, [])
 
 
 def _ensure_open(transfer: Transfer) -> None:

@@ -61,12 +61,19 @@ class Transfer:
     def ensure_reached(self, streams: Iterable[str]) -> None:
         """ProblemError names the first of these streams, or kinds of ids, that the token of the app does not reach."""
         if self.who is not None:
-            Reach(self.who, self.importing.movement.scopes).ensure(streams)
+            Reach(self.who.scopes, self.importing.movement.scopes).ensure(streams)
+
+    async def ensure_whole(self) -> None:
+        """ProblemError when the token of the app does not reach all streams of the transfer."""
+        self.ensure_reached(file.stream for file in await self.files())
+
+    def reaches(self, stream: str) -> bool:
+        """Whether the token of the app reaches a stream."""
+        return self.who is None or Reach(self.who.scopes, self.importing.movement.scopes).has(stream)
 
     async def reached(self) -> Sequence[FileEntry]:
         """Return the Event Files that the token of the app reaches, in the order in which they are to be imported."""
-        reach = None if self.who is None else Reach(self.who, self.importing.movement.scopes)
-        return [one for one in (await self.files()).values() if reach is None or reach.has(one.id.stream)]
+        return [one for one in (await self.files()).values() if self.reaches(one.id.stream)]
 
     async def files(self) -> Mapping[EventFileId, FileEntry]:
         """Return its Event Files, in the order in which they are to be imported."""

@@ -17,13 +17,15 @@ import orjson
 
 from pipeline.codec.wire import decode_document, to_document
 from pipeline.domain.errors import AbsentError, ConflictError, PipelineError
-from pipeline.domain.ids import FlowName, decode_name
+from pipeline.domain.ids import FlowName, StreamName, decode_name
 from pipeline.domain.notifications.delivery import Delivered
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.object_keys import PLATFORM_APPS, platform_app_key
+from pipeline.http.apps.reach import Reach
 from pipeline.http.platform.transfers import Transfer, file_key, message_id, transfer_id, transfer_of
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import PlatformProfile, Site
+from pipeline.http.tokens import Identity
 from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition, Version, list_pages
 from pipeline.ports.sender import Notification, Sender
@@ -34,12 +36,46 @@ OWN_MACHINE = ("127.0.0.0/8", "::1/128")
 _BEGUN = datetime.fromtimestamp(0, UTC)
 
 
+class _Limited(msgspec.Struct):
+    """The endpoints that tokens with these scopes have named. They get only events of data that these tokens reach."""
+
+    scopes: list[str]
+    endpoints: list[str]
+
+
 class _Document(msgspec.Struct):
-    """The endpoints of a Flow's app, and the messages of one Movement that each of them has got."""
+    """The endpoints of a Flow's app, and the messages of one Movement that each of them has got.
+
+    `endpoints` are those that tokens without scopes have named: they get all events.
+    """
 
     endpoints: list[str] = []
     movement: int = 0
     got: dict[str, list[str]] = {}
+    limited: list[_Limited] = []
+
+    def named_with(self, scopes: Sequence[str]) -> list[str]:
+        """Return the endpoints that tokens with these scopes have named."""
+        if not scopes:
+            return self.endpoints
+        return next((one.endpoints for one in self.limited if set(one.scopes) == set(scopes)), [])
+
+    def naming(self, scopes: Sequence[str], endpoints: Sequence[str]) -> _Document:
+        """Return the document with these endpoints in place of those that tokens with these scopes have named."""
+        if not scopes:
+            return msgspec.structs.replace(self, endpoints=list(endpoints))
+        limited = [one for one in self.limited if set(one.scopes) != set(scopes)]
+        if endpoints:
+            limited.append(_Limited(sorted(scopes), list(endpoints)))
+        return msgspec.structs.replace(self, limited=limited)
+
+    def scopes_by_url(self) -> Mapping[str, Sequence[Sequence[str]]]:
+        """Return all endpoints, each with the scopes with which it was named; empty scopes reach everything."""
+        found: dict[str, list[Sequence[str]]] = {url: [()] for url in self.endpoints}
+        for one in self.limited:
+            for url in one.endpoints:
+                found.setdefault(url, []).append(one.scopes)
+        return found
 
 
 class Webhooks:
@@ -48,17 +84,17 @@ class Webhooks:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def endpoints(self, flow: FlowName) -> Sequence[str]:
-        """Return the endpoints of a Flow's app."""
-        return (await self._read(flow))[0].endpoints
+    async def endpoints(self, flow: FlowName, who: Identity) -> Sequence[str]:
+        """Return the endpoints of a Flow's app that tokens with the scopes of this one have named."""
+        return (await self._read(flow))[0].named_with(who.scopes)
 
-    async def put(self, flow: FlowName, endpoints: Sequence[str]) -> None:
-        """Replace the endpoints. ProblemError when one is no URL."""
+    async def put(self, flow: FlowName, who: Identity, endpoints: Sequence[str]) -> None:
+        """Replace these endpoints. ProblemError when one is no URL."""
         for url in endpoints:
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            if not _is_url(url):
                 raise ProblemError(HTTPStatus.BAD_REQUEST, f"{url[:200]!r} is no URL of an endpoint.")
         document, version = await self._read(flow)
-        await self._write(flow, msgspec.structs.replace(document, endpoints=list(endpoints)), version)
+        await self._write(flow, document.naming(who.scopes, endpoints), version)
 
     async def flows(self) -> Sequence[FlowName]:
         """Return the Flows whose apps have named endpoints."""
@@ -71,17 +107,18 @@ class Webhooks:
         Each gets the events in their order. Return which of them do not take one, and why.
         """
         document, version = await self._read(flow)
-        waiting, refused = set(document.endpoints) - set(resting), dict[str, str]()
+        scopes, refused = document.scopes_by_url(), dict[str, str]()
+        waiting = set(scopes) - set(resting)
         if not waiting:
             return refused
         transfer = await transfer_of(self._site, flow)
         number = transfer.importing.movement.number
         before = document.got if document.movement == number else {}
-        got = {url: set(before.get(url, ())) for url in document.endpoints}
-        async for event in self._events(transfer):
+        got = {url: set(before.get(url, ())) for url in scopes}
+        async for event, stream in self._events(transfer):
             id_, taken = str(event["messageId"]), False
             for url in sorted(waiting):
-                if id_ in got[url]:
+                if id_ in got[url] or not (stream is None or _reaches(transfer, scopes[url], stream)):
                     continue
                 if reason := await _send(url, event, sender):
                     refused[url] = reason
@@ -91,19 +128,22 @@ class Webhooks:
                     taken = True
             if taken:
                 known = {url: sorted(ids) for url, ids in got.items()}
-                version = await self._write(flow, _Document(document.endpoints, number, known), version)
+                now = msgspec.structs.replace(document, movement=number, got=known)
+                version = await self._write(flow, now, version)
         return refused
 
-    async def _events(self, transfer: Transfer) -> AsyncIterator[Mapping[str, object]]:
+    async def _events(self, transfer: Transfer) -> AsyncIterator[tuple[Mapping[str, object], StreamName | None]]:
+        """Yield what is to be sent, each with the stream that it is about, if it is about one."""
         movement = transfer.importing.movement
         if movement.settled:
-            yield self._event(transfer, "transfer-settled", str(movement.status), transferStatus=movement.status.value)
+            status = movement.status
+            yield self._event(transfer, "transfer-settled", str(status), transferStatus=status.value), None
             return
-        yield self._event(transfer, "listener-triggered", "begun")
+        yield self._event(transfer, "listener-triggered", "begun"), None
         for entry in await transfer.due():
             sent = message_id(transfer.id, entry.id)
             data = {"messageId": sent, "key": file_key(entry.id), "label": entry.label}
-            yield {**self._event(transfer, "app-data-uploaded", ""), **data}
+            yield {**self._event(transfer, "app-data-uploaded", ""), **data}, entry.id.stream
 
     def _event(self, transfer: Transfer, type_: str, subject: str, **members: object) -> Mapping[str, object]:
         flow = transfer.importing.flow
@@ -138,6 +178,20 @@ class Webhooks:
         return await self._site.runtime.store.put(
             platform_app_key(flow), msgspec.json.encode(to_document(document)), condition
         )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that are no address
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _reaches(transfer: Transfer, alternatives: Sequence[Sequence[str]], stream: StreamName) -> bool:
+    """Whether one of these scopes reaches a stream of the transfer."""
+    known = transfer.importing.movement.scopes
+    return any(Reach(scopes, known).has(stream) for scopes in alternatives)
 
 
 async def run_webhooks(site: Site, sender: Sender) -> None:
