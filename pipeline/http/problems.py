@@ -11,6 +11,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from pipeline.domain.errors import (
@@ -72,6 +73,8 @@ def describe(error: Exception) -> Problem:
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, _what_is_wrong(error))
         case HTTPException():
             return Problem(error.status_code, _what_there_is(error), error.headers or {})
+        case ClientDisconnect():
+            return Problem(HTTPStatus.BAD_REQUEST, "The body did not come to its end.")
         case PipelineError():
             status = next((one for kind, one in _STATUSES.items() if isinstance(error, kind)), None)
             if status is not None:
@@ -108,7 +111,7 @@ def add_handlers(app: FastAPI, render: Callable[[Request, Problem], Response]) -
             )
         return render(request, describe(error))
 
-    for kind in (ProblemError, RequestValidationError, HTTPException, PipelineError, Exception):
+    for kind in (ProblemError, RequestValidationError, HTTPException, ClientDisconnect, PipelineError, Exception):
         app.add_exception_handler(kind, handle)
 
 

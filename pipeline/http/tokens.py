@@ -106,6 +106,7 @@ class TokenStore:
         ConfigurationError when an app's token names no side of a Flow that there is, or another names one.
         """
         _ensure_fits(role, flow, side, life, scopes)
+        _ensure_text(name, *scopes)
         flow_created = await self._created(flow) if flow else None
         if flow and flow_created is None:
             raise ConfigurationError(
@@ -199,6 +200,14 @@ def _ensure_fits(role: Role, flow: str, side: Side | None, life: timedelta, scop
         )
     if not timedelta() < life <= LONGEST_LIFE:
         raise ConfigurationError(f"A token lives from one second to {LONGEST_LIFE.days} days.")
+
+
+def _ensure_text(*texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(f"{text[:80]!r} is not Unicode text. Choose another name or scope.") from None
 
 
 def _key(number: str) -> ObjectKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import anyio
 import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from structlog.testing import capture_logs
 
 from pipeline.http.server import allow_connections
 from pipeline.http.site import Limits
@@ -140,6 +142,20 @@ async def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
     lines = ["POST /api/v1/tokens HTTP/1.1", "Host: localhost", f"Authorization: Bearer {START_TOKEN}"]
     answer = await talk(server, "\r\n".join([*lines, "Content-Length: 100", "Connection: close", "", "{"]))
     assert status(answer) == 408
+
+
+async def test_what_a_client_gets_wrong_is_no_mistake_of_the_server(server: Server) -> None:
+    lines = ["POST /login HTTP/1.1", "Host: localhost", "Content-Length: 100", "Connection: close", "", "token="]
+    form = "&".join(f"field{number}=" for number in range(101))
+    with capture_logs() as logs:
+        await talk(server, "\r\n".join(lines), end=True)
+        async with server.client.post(f"{server.url}/login", data=form) as answer:
+            assert (answer.status, "at most 100 fields" in await answer.text()) == (422, True)
+        for wrong in ({"name": "\ud800"}, {"name": "x", "scopes": ["\ud800"]}):
+            body = json.dumps({"role": "app", "flow": "crm", "side": "source", **wrong})
+            headers = {"Content-Type": "application/json"}
+            assert (await server.request("POST", "/api/v1/tokens", data=body, headers=headers))[0] == 422
+    assert [one for one in logs if one["event"] == "request_failed"] == []
 
 
 async def test_slow_connections_end_and_others_are_served(tmp_path: Path) -> None:

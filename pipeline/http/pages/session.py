@@ -16,6 +16,8 @@ from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity, Role
 
+MOST_FIELDS = 100
+
 router = APIRouter(include_in_schema=False)
 
 
@@ -49,9 +51,13 @@ Admin = Annotated[Identity, Depends(needs(Role.ADMIN))]
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form; of several with one name, the first."""
+    """Return the fields of a form; of several with one name, the first. ProblemError when there are too many."""
     text = (await request.body()).decode("utf-8", "replace")
-    return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True, max_num_fields=100).items()}
+    try:
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"A form has at most {MOST_FIELDS} fields.") from None
+    return {name: values[0] for name, values in fields.items()}
 
 
 @router.get("/login")
