@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from pipeline.assembly.commands.flows import create_flow
 from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.notifications import add_endpoint
@@ -209,6 +210,15 @@ async def test_a_movement_nobody_works_on_says_so_and_has_what_is_done_so_far(se
     assert "READY" in page
     assert re.search(r"Records so far</dt><dd>0 read, 0 imported", page)
     assert "It waits for a worker." in page
+
+
+async def test_a_destination_that_the_first_movement_has_yet_to_create_is_no_problem(server: Server) -> None:
+    settings = Settings(home=server.directory / "home")
+    await create_flow("new", server.directory / "app.db", server.directory / "none.db", settings=settings)
+    await start("new", settings=settings)
+    async with await log_in(server, START_TOKEN) as client:
+        page = await read(client, "/flows/new/movements/1")
+    assert ("No group is complete yet." in page, "is not known" in page) == (True, False)
 
 
 async def test_a_page_asks_for_its_live_part_alone(server: Server) -> None:
