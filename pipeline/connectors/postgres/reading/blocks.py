@@ -10,6 +10,7 @@ import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 
+from pipeline.codec.event_files.event_file import too_long
 from pipeline.connectors.postgres.reading.any_keys import read_json_keys, read_text_keys
 from pipeline.connectors.postgres.reading.fields import Rows, UpsertLines, split
 from pipeline.connectors.postgres.reading.keys import RowKeys
@@ -29,15 +30,17 @@ class RowFormat:
 
     Hashes are seeded with the names and types of columns, so that equal values in other columns have other hashes.
     `wants_arrays`: most rows of the latest block were asked for as arrays, so those of the next are made as it is read.
+    `too_large`: the rows that are not moved, by key with their bytes in an Event File.
     """
 
-    def __init__(self, select: TableSelect) -> None:
+    def __init__(self, select: TableSelect, too_large: Mapping[Key, int]) -> None:
         table = select.table
         named = [[column.name, column.base_type or column.native_type] for column in table.data_columns]
         self.seed = xxh3_64_intdigest(orjson.dumps([table.key, named]))
         self.keys = RowKeys(select.fields, select.key, any_key_readers(select))
         self.lines = UpsertLines(select.fields)
         self.wants_arrays = False
+        self.too_large = too_large
 
 
 class PostgresRowBlock:
@@ -78,13 +81,25 @@ class PostgresRowBlock:
         return self._hashes
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        positions = self._movable(positions, sink)
         return await run_sync(self._lines, positions, self._format.lines.of) if positions else b""
 
     async def upsert_arrays(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         self._format.wants_arrays = 2 * len(positions) > len(self)
+        positions = self._movable(positions, sink)
         if self._made is not None and len(positions) == len(self):
             return b"".join(self._made[1])
         return await run_sync(self._lines, positions, self._format.lines.arrays) if positions else b""
+
+    def _movable(self, positions: Sequence[int], sink: UpsertSink) -> Sequence[int]:
+        """Reject the rows that are too large, and return the positions of the others."""
+        if not self._format.too_large:
+            return positions
+        keys, sizes = self.keys(), self._format.too_large
+        for at in positions:
+            if keys[at] in sizes:
+                sink.reject(at, too_long(sizes[keys[at]]))
+        return [at for at in positions if at not in sink.rejected]
 
     def _lines(self, positions: Sequence[int], lines_of: Callable[[Rows], bytes]) -> bytes:
         return b"".join(map(lines_of, self._picked(positions)))

@@ -6,7 +6,7 @@ is ahead stops reading, and the server waits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from pipeline.connectors.postgres.reading.ranges import ReadPlan
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.session.errors import table_errors
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.keys import Key
 
 BLOCK_ROWS = 8000
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -41,10 +42,10 @@ class _Range:
 
 @asynccontextmanager
 async def open_table(
-    select: TableSelect, plan: ReadPlan, connections: SnapshotConnections
+    select: TableSelect, plan: ReadPlan, connections: SnapshotConnections, too_large: Mapping[Key, int]
 ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
-    """Open the rows of a table as `plan` says."""
-    channel, row_format = anyio.create_memory_object_stream[PostgresRowBlock], RowFormat(select)
+    """Open the rows of a table as `plan` says. Those that are `too_large`, by key with their bytes, are rejected."""
+    channel, row_format = anyio.create_memory_object_stream[PostgresRowBlock], RowFormat(select, too_large)
     ranges = [_Range(condition, *channel(plan.blocks_ahead)) for condition in plan.conditions]
     untaken = iter(ranges)
     with ExitStack() as stack, unwrap_exception_group():

@@ -12,6 +12,7 @@ from anyio.to_thread import run_sync
 
 from pipeline.connectors.postgres.reading.connections import SnapshotConnections
 from pipeline.connectors.postgres.reading.large_objects import large_object_blocks
+from pipeline.connectors.postgres.reading.large_rows import without_large_rows
 from pipeline.connectors.postgres.reading.ranges import ReadPlan, is_small, plan_reading, read_sizes
 from pipeline.connectors.postgres.reading.rows import open_table
 from pipeline.connectors.postgres.reading.selects import TableSelect
@@ -30,6 +31,7 @@ from pipeline.connectors.sql.schema_stream import blocks_of, schema_stream
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.keys import Key
 from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, StreamSchema
 from pipeline.ports.source import RowBlock
 
@@ -55,6 +57,7 @@ class _Exported:
     default_is_c: bool
 
 
+_NONE: Mapping[Key, int] = {}
 _Catalog = tuple[list[Stream], list[SchemaObject], bool]
 """The streams of a database, its schema objects, and whether it has large objects."""
 
@@ -208,8 +211,10 @@ class PostgresSnapshot:
         async with self._lock:
             self._sizes = self._sizes or await run_sync(self._read_sizes, place)
             size = self._sizes[table.oid]
-            plan = ReadPlan() if is_small(size) else await run_sync(self._plan, select, size)
-        async with open_table(select, plan, self._readers) as blocks:
+            plan, too_large = ReadPlan(), _NONE
+            if not is_small(size):
+                plan, select, too_large = await run_sync(self._plan, select, size)
+        async with open_table(select, plan, self._readers, too_large) as blocks:
             yield blocks
 
     def _read_catalog(self) -> _Catalog:
@@ -234,6 +239,8 @@ class PostgresSnapshot:
         with translated(place):
             return read_sizes(self._connection, readable)
 
-    def _plan(self, select: TableSelect, size: int) -> ReadPlan:
+    def _plan(self, select: TableSelect, size: int) -> tuple[ReadPlan, TableSelect, Mapping[Key, int]]:
+        """Return how to read a table, and the bytes of its rows that are too large, by key."""
         with table_errors(select.place), self._connection.transaction():
-            return plan_reading(self._connection, select, size)
+            plan = plan_reading(self._connection, select, size)
+            return plan, *without_large_rows(self._connection, select, size)
