@@ -16,7 +16,7 @@ from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 Native = Mapping[str, Any]
 """The description of a table (docs/reference/postgresql.md), or a part of it."""
 _OLDEST_WITH_UNLOGGED_SEQUENCES = 150000
-_OLDEST_WITH_VIRTUAL = _OLDEST_WITH_NOT_NULL_NAMES = 180000
+_OLDEST_WITH_VIRTUAL = OLDEST_WITH_NOT_NULL_NAMES = 180000
 
 
 def run_single(connection: Connection, statement: str) -> None:
@@ -60,7 +60,7 @@ def partition_statements(native: Native, server_version: int) -> Iterator[str]:
     """Give the statements that create the partitions, one for each, in order."""
     for partition in native.get("partitions", ()):
         child, parent = qualified(*name_of(partition)), qualified(*partition["parent"])
-        names = _not_null_names(partition) if server_version >= _OLDEST_WITH_NOT_NULL_NAMES else ""
+        names = _not_null_names(partition) if server_version >= OLDEST_WITH_NOT_NULL_NAMES else ""
         yield f"CREATE TABLE {child} PARTITION OF {parent}{names} {partition['bound']}{_partition_by(partition)}"
 
 
@@ -115,9 +115,16 @@ def column_definition(column: Native, native: Native, server_version: int) -> st
     elif column.get("default") is not None:
         parts.append(f"DEFAULT {column['default']}")
     if column.get("not_null"):
-        is_named = column.get("not_null_name") and server_version >= _OLDEST_WITH_NOT_NULL_NAMES
-        parts.append(f"CONSTRAINT {quoted(column['not_null_name'])} NOT NULL" if is_named else "NOT NULL")
+        parts.append(not_null_clause(column, server_version))
     return " ".join(parts)
+
+
+def not_null_clause(column: Native, server_version: int) -> str:
+    """Return the NOT NULL of a column as a clause of CREATE TABLE."""
+    if not column.get("not_null_name") or server_version < OLDEST_WITH_NOT_NULL_NAMES:
+        return "NOT NULL"
+    here = " NO INHERIT" if column.get("not_null_here") else ""
+    return f"CONSTRAINT {quoted(column['not_null_name'])} NOT NULL{here}"
 
 
 def identity_sequence(column: str, native: Native) -> Native | None:

@@ -13,6 +13,7 @@ import psycopg
 from pipeline.connectors.postgres.ddl.across.defaults import default_here
 from pipeline.connectors.postgres.ddl.constraints_out import create_constraints
 from pipeline.connectors.postgres.ddl.create_table import (
+    OLDEST_WITH_NOT_NULL_NAMES,
     Native,
     identity_clause,
     identity_sequence,
@@ -97,6 +98,7 @@ class _Table:
         self.parents = [(schema, name) for schema, name in native.get("inherits", ())]
         self._sql = qualified(*self.name)
         self.present = PresentTables(connection, [])
+        self._names_not_null = connection.info.server_version >= OLDEST_WITH_NOT_NULL_NAMES
 
     def inherit(self) -> Iterator[Violation]:
         """Let the table inherit from its parents."""
@@ -123,7 +125,7 @@ class _Table:
             names = {it["name"] for it in (*native.get("constraints", ()), *native.get("indexes", ()))}
             constraints, indexes = (_texts(found, without=names) for found in definitions)
             for it in native.get("constraints", ()):
-                if has_key and it["kind"] == "primary":
+                if (has_key and it["kind"] == "primary") or (it["kind"] == "not null" and not self._names_not_null):
                     continue
                 if constraints.isdisjoint((it["name"], it["definition"])):
                     statement = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(it['name'])} {it['definition']}"
@@ -179,6 +181,11 @@ class _Table:
             for column in native["columns"]:
                 if column.get("not_null") and column["name"] in columns and not columns[column["name"]]["not_null"]:
                     statement = f"{_alter_column(native, column)} SET NOT NULL"
+                    if column.get("not_null_here") and self._names_not_null:
+                        clause = (
+                            f"CONSTRAINT {quoted(column['not_null_name'])} NOT NULL {quoted(column['name'])} NO INHERIT"
+                        )
+                        statement = f"ALTER TABLE {qualified(*name_of(native))} ADD {clause}"
                     yield from self._create(f"NOT NULL of {column['name']}", statement)
                     columns = self.present.columns(name_of(native))
                 was, name = (it.get("not_null_name") for it in (columns.get(column["name"], {}), column))

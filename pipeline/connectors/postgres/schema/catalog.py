@@ -60,6 +60,7 @@ class Catalog:
             wire=self.types.wire_type(row["type_oid"]),
             not_null=row["not_null"],
             not_null_name=row["not_null_name"],
+            not_null_here=row["not_null_here"],
             number=row["number"],
             identity=row["identity"],
             generated=row["generated"],

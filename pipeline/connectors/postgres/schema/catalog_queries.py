@@ -62,6 +62,8 @@ SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid 
                                     AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]) AS not_null,
        (SELECT k.conname FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
         AND k.conkey = ARRAY[a.attnum]) AS not_null_name,
+       EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.connoinherit
+               AND k.conkey = ARRAY[a.attnum]) AS not_null_here,
        pg_get_expr(d.adbin, d.adrelid) AS expression, a.attcollation::int8 AS collation_oid,
        coalesce(l.collisdeterministic, true) AS deterministic,
        CASE WHEN a.attcollation <> t.typcollation
@@ -95,7 +97,8 @@ SELECT k.conrelid AS "table", k.conname AS name, k.contype AS kind, pg_get_const
        n.nspname AS referenced_schema, c.relname AS referenced_table
 FROM pg_constraint AS k
 LEFT JOIN pg_class AS c ON c.oid = k.confrelid LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE k.conrelid = ANY (%(oids)s) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0 AND k.conislocal
+WHERE k.conrelid = ANY (%(oids)s) AND (k.contype IN ('p', 'u', 'c', 'x', 'f') OR k.contype = 'n' AND NOT k.convalidated)
+  AND k.conparentid = 0 AND k.conislocal
 ORDER BY k.conrelid, k.contype, k.conname COLLATE "C"
 """
 

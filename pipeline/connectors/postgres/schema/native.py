@@ -15,7 +15,7 @@ from pipeline.domain.constraints import TableConstraints
 
 _IDENTITY = {"": "", "a": "ALWAYS", "d": "BY DEFAULT"}
 _GENERATED = {"s": "STORED", "v": "VIRTUAL"}
-_CONSTRAINT = {"p": "primary", "u": "unique", "c": "check", "x": "exclusion"}
+_CONSTRAINT = {"p": "primary", "u": "unique", "c": "check", "x": "exclusion", "n": "not null"}
 
 
 def native_description(catalog: Catalog, table: Table, constraints: TableConstraints) -> dict[str, object]:
@@ -65,6 +65,7 @@ def _column(column: TableColumn) -> dict[str, object]:
         "type": column.native_type,
         "not_null": column.not_null,
         "not_null_name": column.not_null_name,
+        **({"not_null_here": True} if column.not_null_here else {}),
         "number": column.number,
         "default": column.default,
         "identity": _IDENTITY[column.identity],

@@ -27,6 +27,7 @@ class TableColumn:
 
     `identity` and `generated` are the catalog's letters, or empty. `expression` is the default, or what a generated
     column is computed from; `size` is the declared length or -1; `number` stays the same when it is renamed.
+    `not_null_here`: child tables do not inherit its NOT NULL.
     `collation_oid` is the collation in use, `collation` its SQL name if it is not the type's own.
     """
 
@@ -37,6 +38,7 @@ class TableColumn:
     wire: WireType
     not_null: bool
     not_null_name: str | None
+    not_null_here: bool
     number: int
     identity: str
     generated: str

@@ -41,6 +41,19 @@ SELECT format('%%I.%%I', n.nspname, c.relname)
 FROM parents AS p JOIN pg_class AS c ON c.oid = p.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = p.oid AND a.attname = %(column)s AND a.attinhcount = 0
 """
+_ANCESTORS = """
+WITH RECURSIVE parents(oid, depth) AS (
+    SELECT %(table)s::oid, 0
+    UNION SELECT i.inhparent, p.depth + 1 FROM parents AS p JOIN pg_inherits AS i ON i.inhrelid = p.oid
+)
+SELECT format('%%I.%%I', n.nspname, c.relname)
+FROM parents AS p JOIN pg_class AS c ON c.oid = p.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = p.oid AND a.attname = %(column)s AND a.attnotnull
+WHERE NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = p.oid AND k.contype = 'n' AND k.connoinherit
+                  AND k.conkey = ARRAY[a.attnum] AND p.depth > 0)
+GROUP BY 1 ORDER BY max(p.depth) DESC
+"""
+"""The table and those from which it inherits the NOT NULL of a column, parents first: each has to give it up itself."""
 _OLDEST_WITH_INPUT_IS_VALID = 160000
 _OLDEST_WITH_SET_EXPRESSION = 170000
 _KINDS = {"s": "STORED", "v": "VIRTUAL"}
@@ -105,24 +118,40 @@ class ColumnEvolution:
         """Change what is declared for each column. One that cannot be altered is dropped, to be added again."""
         for column in self._now:
             was, present = self._former.get(column["name"]), self._columns.get(column["name"])
-            if was is None or present is None or present.inherited or _declared(was) == _declared(column):
+            if was is None or present is None or _declared(was) == _declared(column):
                 continue
             if was.get("generated") != column.get("generated"):
-                self._change_expression(column, present)
+                if not present.inherited:
+                    self._change_expression(column, present)
             elif not column.get("generated"):
-                self._alter(column, was, present)
+                type_ = present.type if present.inherited else self._alter(column, was, present)
+                self._alter_own(column, was, type_)
 
-    def _alter(self, column: Native, was: Native, present: TargetColumn) -> None:
+    def _alter(self, column: Native, was: Native, present: TargetColumn) -> str:
+        """Change the type and the identity of a column; return the type that it has then."""
         is_widened = "version" not in self._native and was["type"] in HELD and present.type != was["type"]
         is_retyped = was["type"] != column["type"] and present.type != column["type"] and not is_widened
         if is_retyped or was.get("collation") != column.get("collation"):
             self._change_type(column, present)
         if was.get("identity") != column.get("identity"):
             self._run(self._identity_statements(column, present), f"Column {column['name']}")
-        elif was.get("default") != column.get("default"):
-            self._set_default(column, column["type"] if is_retyped else present.type)
+        return str(column["type"]) if is_retyped else present.type
+
+    def _alter_own(self, column: Native, was: Native, type_: str) -> None:
+        """Change what a column of this type has of its own also where the table inherits it: its default, and NOT NULL."""
+        if was.get("identity") == column.get("identity") and was.get("default") != column.get("default"):
+            self._set_default(column, type_)
+        what, name = f"Column {column['name']}", column["name"]
+        here = [bool(it.get("not_null_here")) for it in (was, column)]
         if was.get("not_null") and not column.get("not_null"):
-            self._run([f"{self._alter_column(column['name'])} DROP NOT NULL"], f"Column {column['name']}")
+            tables = [
+                row[0] for row in self._connection.execute(_ANCESTORS, {"table": self._table.oid, "column": name})
+            ]
+            alter = f"ALTER COLUMN {quoted(name)} DROP NOT NULL"
+            self._run([f"ALTER TABLE {table} {alter}" for table in tables], what)
+        elif was.get("not_null") and here[0] != here[1] and was.get("not_null_name"):
+            alter = f"ALTER TABLE {self._table.sql} ALTER CONSTRAINT {quoted(was['not_null_name'])}"
+            self._run([f"{alter} {'NO INHERIT' if here[1] else 'INHERIT'}"], what)
 
     def _identity_statements(self, column: Native, present: TargetColumn) -> Iterator[str]:
         """Give what takes an identity away or changes its kind. The end of the load adds one, after NOT NULL."""
