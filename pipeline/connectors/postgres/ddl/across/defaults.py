@@ -56,7 +56,7 @@ def local_default(default: str | None, type_: str) -> str | None:
 
 def default_here(column: Mapping[str, Any], type_: str) -> str | None:
     """Return the default of a described column for the type that it has here: one of SQLite's may have been widened."""
-    if type_ == column["type"] or column.get("source_default") is None or column.get("identity"):
+    if column.get("source_default") is None or type_ == column["type"] or column.get("identity"):
         default: str | None = column.get("default")
         return default
     return local_default(column["source_default"], type_)
