@@ -5,13 +5,10 @@ All cases are moved together, each in a schema of its own.
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from pipeline.domain.movement import Status
-from tests.connectors.postgres.schema_changes import Cases, Moved, move_twice
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.schema_changes import Cases, Moved
 
 TRIGGER = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.x := 99; RETURN NEW; END'"
 CASES: Cases = {
@@ -115,11 +112,6 @@ CASES: Cases = {
         ("ALTER EXTENSION citext SET SCHEMA later", "UPDATE t SET b = 2"),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def moved(postgresql: PostgresqlServer) -> Moved:
-    return asyncio.run(move_twice(postgresql, CASES))
 
 
 def test_the_second_movement_succeeds_and_verify_agrees(moved: Moved) -> None:

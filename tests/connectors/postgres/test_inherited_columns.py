@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from tests.connectors.postgres.moving import Movements, equal, succeed
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 COLUMNS = """
 SELECT attrelid::regclass::text, attname::text, attnotnull, pg_get_expr(adbin, adrelid)
@@ -21,11 +18,6 @@ NOT_NULLS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), coninhcount FROM pg_constraint
 WHERE contype = 'n' AND connamespace = 'public'::regnamespace ORDER BY 1, 2
 """
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 async def test_defaults_and_not_null_of_children_follow_the_source(make: Callable[[], Place]) -> None:

@@ -10,15 +10,9 @@ from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.postgres.reading import large_rows
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, succeed
-from tests.connectors.postgres.places import Place, place_factory
-from tests.servers.postgresql import PostgresqlServer
+from tests.connectors.postgres.places import Place
 
 MOST_BYTES = 1_000_000
-
-
-@pytest.fixture
-def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
-    return place_factory(postgresql)
 
 
 @pytest.fixture(autouse=True)
