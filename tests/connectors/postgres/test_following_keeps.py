@@ -132,3 +132,28 @@ async def test_an_app_s_own_partition_in_another_schema_is_not_detached(make: Ca
     assert movement.status is not Status.SUCCESS
     assert "DETACH PARTITION" in movement.problems[0]
     assert copy.rows("SELECT * FROM s.p") == [(101, "own")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE parent ALTER id TYPE uuid USING '00000000-0000-0000-0000-000000000001'::uuid",
+        "ALTER TABLE parent DROP CONSTRAINT parent_pkey",
+    ],
+)
+async def test_a_foreign_key_of_a_dropped_table_goes_with_the_key_to_which_it_refers(
+    make: Callable[[], Place], copy: Place, change: str
+) -> None:
+    source = make()
+    source.run(
+        "CREATE TABLE parent (id int PRIMARY KEY)",
+        "CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent)",
+        "INSERT INTO parent VALUES (1)",
+        "INSERT INTO child VALUES (1, 1)",
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    await succeed(movements)
+    source.run("DROP TABLE child", change)
+    await succeed(movements)
+    assert copy.rows("SELECT id::text FROM parent") == source.rows("SELECT id::text FROM parent")
+    assert copy.rows("SELECT count(*) FROM child") == [(0,)]

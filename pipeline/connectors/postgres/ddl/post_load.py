@@ -26,7 +26,7 @@ from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS, Nam
 from pipeline.connectors.postgres.ddl.evolution.partition_indexes import misnamed_indexes
 from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
 from pipeline.connectors.postgres.ddl.present_tables import PresentTables
-from pipeline.connectors.postgres.ddl.sequences import advance_sequences, sequence_of
+from pipeline.connectors.postgres.ddl.sequences import advance_own_sequences, advance_sequences, sequence_of
 from pipeline.connectors.postgres.schema.catalog_queries import Row
 from pipeline.connectors.postgres.schema.definitions import nameless
 from pipeline.connectors.postgres.session.connection import Connection
@@ -238,11 +238,13 @@ class _Table:
             yield from self._create(f"{word} of the table", f"ALTER TABLE {self._sql} SET {word}")
 
     def advance_sequences(self) -> Iterator[Violation]:
-        """Advance the table's sequences to those of the source."""
+        """Advance the table's sequences to those of the source, and those that it has beside to its last numbers."""
         try:
             advance_sequences(self._connection, self._native)
+            if self._sql not in self._owners.created:
+                advance_own_sequences(self._connection, self._native)
         except psycopg.errors.InsufficientPrivilege as error:
-            message = f"its sequence cannot be set to the source's value: {error.diag.message_primary}"
+            message = f"its sequence cannot be set to the last number: {error.diag.message_primary}"
             yield Violation(self.stream, message)
 
     def refers_to(self, tables: Set[tuple[str, str]]) -> bool:
@@ -261,8 +263,18 @@ class _Table:
             for key in wanted:
                 if present.isdisjoint((key["name"], key["definition"])):
                     not_created = create_foreign_key(self._connection, name_of(native), key)
-                    if not_created is not None:
+                    if not_created is not None and not (not_created.unsupported and self._is_left_over(native, key)):
                         yield Violation(self.stream, not_created.reason, not_created.columns)
+
+    def _is_left_over(self, native: Native, key: Native) -> bool:
+        """Whether the source has dropped the table of a foreign key that its tables do not allow.
+
+        Both tables are as the source describes them, which has no such key then; ours is empty, and stays for its name.
+        """
+        table = qualified(*name_of(native))
+        if not {table, qualified(*key["references"])} <= self._owners.created:
+            return False
+        return self._connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table})".encode()).fetchone() == (True,)
 
     def _create(
         self, what: str, statement: str, native: Native | None = None, name: str | None = None

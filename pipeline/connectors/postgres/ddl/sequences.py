@@ -16,6 +16,21 @@ SELECT coalesce(pg_get_serial_sequence(%(table)s, %(column)s), (
 WHERE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attname = %(column)s)
 """
 
+_NUMBERED = """
+SELECT a.attname::text, s.seqrelid::regclass::text, s.seqincrement > 0, s.seqmin, s.seqmax
+FROM pg_attribute AS a CROSS JOIN LATERAL (
+    SELECT d.objid AS sequence FROM pg_depend AS d
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+      AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+    UNION
+    SELECT d.refobjid FROM pg_attrdef AS f JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+    WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum AND d.refclassid = 'pg_class'::regclass
+      AND pg_get_expr(f.adbin, f.adrelid) ~ '^nextval\\(''[^'']+''::regclass\\)(::[a-z]+)?$'
+) AS fed JOIN pg_sequence AS s ON s.seqrelid = fed.sequence
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+"""
+"""The columns of a table that take their numbers from a sequence, as they come from there."""
+
 
 def advance_sequences(connection: Connection, native: Native) -> None:
     """Advance the sequences of a table to those of the source."""
@@ -33,6 +48,18 @@ def advance_sequences(connection: Connection, native: Native) -> None:
         identity = sequence_of(connection, table, numbers["column"])
         if identity is not None and last > 0:
             _advance(connection, identity, last)
+
+
+def advance_own_sequences(connection: Connection, native: Native) -> None:
+    """Advance the sequences of the app's own table for which the source has none beyond the numbers that were loaded."""
+    table = qualified(*name_of(native))
+    numbered = {it["column"] for it in native.get("sequences", ())} | {(native.get("row_numbers") or {}).get("column")}
+    for column, sequence, ascends, least, most in connection.execute(_NUMBERED, (table,)).fetchall():
+        if column not in numbered:
+            last = f"SELECT {'max' if ascends else 'min'}({quoted(column)}) FROM {table}"
+            ((number,),) = connection.execute(last.encode()).fetchall()
+            if number is not None and least <= number <= most:
+                _advance(connection, sequence, number)
 
 
 def sequence_of(connection: Connection, table: str, column: str) -> str | None:
