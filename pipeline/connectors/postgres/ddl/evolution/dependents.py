@@ -21,13 +21,14 @@ DEPENDS = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotS
 _ATTACHED = frozenset({"comment", "domain constraint", "rule", "table option", "trigger", *ROLE_KINDS})
 """Kinds that PostgreSQL drops together with the view, trigger or policy that they belong to."""
 _GONE = (
+    psycopg.errors.DatatypeMismatch,
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedObject,
     psycopg.errors.UndefinedTable,
 )
-"""Errors that say that what an object belongs to is not there any more."""
+"""Errors that say that what an object belongs to is not there any more, or not yet as at the source."""
 
 RELATIONS = frozenset({"domain", "materialized view", "sequence", "type", "view"})
 """Kinds of which no object may have the name of a table."""
