@@ -123,3 +123,18 @@ async def test_a_trigger_of_the_source_does_not_keep_its_table_from_being_rebuil
     assert rows(destination, "SELECT sql FROM sqlite_schema WHERE name = 'note'") == rows(
         source, "SELECT sql FROM sqlite_schema WHERE name = 'note'"
     )
+
+
+@pytest.mark.parametrize("event", ["INSERT", "DELETE"])
+async def test_a_view_that_changes_keeps_its_triggers_and_gets_changed_ones(
+    places: tuple[Path, Path], event: str
+) -> None:
+    source, destination = places
+    trigger = "CREATE TRIGGER adds INSTEAD OF {} ON bodies BEGIN INSERT INTO log VALUES (1); END"
+    run(source, trigger.format("INSERT"))
+    await move(source, destination)
+    run(source, "DROP VIEW bodies", "CREATE VIEW bodies AS SELECT id, body FROM note", trigger.format(event))
+    run(destination, "DELETE FROM _pipeline_marks", "UPDATE _pipeline_objects SET wanted = NULL")
+    items = await move(source, destination)
+    assert {item.fate for item in items} == {Fate.MOVED}
+    assert objects(destination) == objects(source)

@@ -38,20 +38,21 @@ class SchemaObjects:
         self._connection = connection
         self._frees = frees
         self.ours = dict(ours)
+        self._present: dict[ObjectId, SchemaObject] = {}
 
     def apply(self, wanted: Sequence[SchemaObject]) -> list[InventoryItem]:
         """Make the objects equal to `wanted`, in the connection's transaction; return what became of each."""
-        present = {one.id: one for one in read_objects(self._connection)}
+        self._present = {one.id: one for one in read_objects(self._connection)}
         names = {one.id for one in wanted}
         for one in sorted(self.ours.values(), key=lambda one: -one.rank):
             if one.id not in names:
                 shadows = self._shadow_tables(one)
-                if one.id in present:
+                if one.id in self._present:
                     self._drop(one)
                 for table in shadows:  # in its way when the app creates the virtual table again
                     self._frees(table)
                 del self.ours[one.id]
-        return [self._ensured(one, present.get(one.id)) for one in wanted]
+        return [self._ensured(one, self._present.get(one.id)) for one in wanted]
 
     def make_place(self, name: str) -> None:
         """Drop the view or virtual table of a name that the source has given to a table."""
@@ -136,6 +137,8 @@ class SchemaObjects:
             ).fetchall()
         else:
             self._connection.execute(f"DROP {one.kind.upper()} {quoted(one.name)}")
+        if one.kind == "view":  # its triggers went with it
+            self._present = {it.id: it for it in read_objects(self._connection)}
 
     @contextmanager
     def _only(self, action: int, name: str) -> Iterator[None]:
