@@ -49,7 +49,8 @@ class Disks:
 
     def check_room(self, name: str) -> None:
         """RefusedError while the disk to which the call `name` writes is full."""
-        if current_time() < self.full_until.get(name.split(".")[0], 0.0):
+        until = self.full_until.get(name.split(".")[0])
+        if until is not None and current_time() < until:
             self.refuse(name)
 
     def refuse(self, name: str) -> None:
@@ -111,7 +112,7 @@ class Process:
 
     async def gate(self) -> None:
         """Return while the process is alive and not stopped."""
-        while not self.dead and current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped again
+        while self.frozen_until and not self.dead and current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped again
             await sleep_until(self.frozen_until)
         if self.dead:
             raise CrashError(self.name)

@@ -19,6 +19,8 @@ import trio
 import trio.testing
 
 from pipeline.engine.maintenance import needed, stream_compaction
+from pipeline.testing.simulated import process
+from tests.virtual_clock import VirtualClock
 
 T = TypeVar("T")
 Wake = Callable[[], Awaitable[None]]
@@ -27,8 +29,6 @@ after_sleep: ContextVar[Wake | None] = ContextVar("after_sleep", default=None)
 """What a task awaits after a sleep: its process may be stopped or dead."""
 listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
 """Called with each event that the engine logs."""
-
-_sleep = anyio.sleep
 
 
 async def _run_inline(work: Callable[..., T], *arguments: object, **_: object) -> T:
@@ -40,11 +40,14 @@ async def _no_threads(*_: object, **__: object) -> None:
     raise AssertionError("a thread was requested: patch the module that has imported `run_sync` by its name")
 
 
-async def _sleep_as_process(seconds: float) -> None:
-    await _sleep(seconds)
-    wake = after_sleep.get()
-    if wake is not None:
-        await wake()
+def _sleep_as_process(clock: VirtualClock) -> Callable[[float], Awaitable[None]]:
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds)
+        wake = after_sleep.get()
+        if wake is not None:
+            await wake()
+
+    return sleep
 
 
 def _to_listener(_: object, __: str, event: MutableMapping[str, Any]) -> str:
@@ -56,7 +59,7 @@ def _to_listener(_: object, __: str, event: MutableMapping[str, Any]) -> str:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int, clock: VirtualClock) -> Iterator[None]:
     internals = trio._core._run
     shuffler = internals._r
     state = shuffler.getstate()
@@ -64,7 +67,9 @@ def _seeded(seed: int) -> Iterator[None]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(internals, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-            patch.setattr(anyio, "sleep", _sleep_as_process)
+            patch.setattr(anyio, "sleep", _sleep_as_process(clock))
+            patch.setattr(process, "sleep", clock.sleep)
+            patch.setattr(process, "current_time", clock.current_time)
             for module in (anyio.to_thread, stream_compaction, needed):
                 patch.setattr(module, "run_sync", _run_inline)
             patch.setattr(trio.to_thread, "run_sync", _no_threads)
@@ -76,5 +81,6 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     """Run `main` to its end; the same seed gives the same run, step by step. Sleeping takes no time."""
-    with _seeded(seed):
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    clock = VirtualClock()
+    with _seeded(seed, clock):
+        return trio.run(main, clock=clock)
