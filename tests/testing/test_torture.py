@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 from types import ModuleType
 
 import pytest
@@ -18,7 +19,7 @@ from pipeline.testing.torture.interception.instrument import reloaded
 from pipeline.testing.torture.loading import load_subject
 from pipeline.testing.torture.report import as_document, told
 from pipeline.testing.torture.run import learned, run_seed
-from pipeline.testing.torture.seeds import Request, torture
+from pipeline.testing.torture.seeds import Request, open_pool, torture, torture_in
 from tests.testing import planted
 
 SECOND, LOST, OLD, STALE = "times: |belongs to no row", "the app does not$", "the app still has", "in place of"
@@ -48,7 +49,7 @@ PLANTED = {
 """What torture must say of each planted mistake."""
 WITHOUT_FAULTS = {"update_creates", "appends", "keeps_deleted", "keeps_created"}
 SOUND = ("created", "repeated", "keyed", "transacted", "linked", "staged", "listed", "paged", "shifting", "fed")
-MOST_SECONDS = 60.0
+MOST_SEEDS = 300
 SETTINGS = """
 from dataclasses import dataclass
 from pipeline.kit import Exporter
@@ -65,14 +66,18 @@ async def rows(client):
 """
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with open_pool() as pool:
+        yield pool
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(name: str) -> None:
+def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(name: str, pool: ProcessPoolExecutor) -> None:
     request = Request((f"tests.testing.planted:{name}",))
-    begun = getrusage(RUSAGE_CHILDREN).ru_utime
-    result = torture(request, range(1000))
+    result = torture_in(pool, request, range(MOST_SEEDS))
     assert result.shortest is not None
-    assert getrusage(RUSAGE_CHILDREN).ru_utime - begun < MOST_SECONDS  # of two processors: half of what they have
     assert re.search(PLANTED[name], "\n".join(result.shortest.broken), re.MULTILINE)
     assert not (result.shortest.faults and name in WITHOUT_FAULTS)
     assert len(result.shortest.faults) <= 8
@@ -81,9 +86,10 @@ def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(name: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
-def test_nothing_is_found_in_what_is_sound(name: str) -> None:
-    result = torture(Request((f"tests.testing.sound:{name}",)), range(300 if name in ("created", "paged") else 150))
-    assert result.shortest is None, told(Request((name,)), result.shortest)
+def test_nothing_is_found_in_what_is_sound(name: str, pool: ProcessPoolExecutor) -> None:
+    request = Request((f"tests.testing.sound:{name}",))
+    result = torture_in(pool, request, range(300 if name in ("created", "paged") else 150))
+    assert result.shortest is None, told(request, result.shortest)
     assert (result.outcome.duplicates > 0) == (name == "repeated")  # second objects are reported where they are allowed
 
 

@@ -16,8 +16,8 @@ from pipeline.testing.torture.loading import load_subject
 from pipeline.testing.torture.plan import plan_of
 from pipeline.testing.torture.run import Run, learned, run_script, run_seed, shortest
 
-BATCH = 20
-"""Seeds that a worker runs at a time."""
+BATCH = 5
+"""Seeds that a worker runs at a time. When one fails, the batches that the others have begun run to their end."""
 MOST_SHRUNK = 3
 """How many failing seeds are shrunk. The shortest of their stories is printed."""
 
@@ -91,22 +91,32 @@ def run_shortest(request: Request, seed: int) -> Run:
 
 def torture(request: Request, seeds: Sequence[int], progress: Callable[[int], None] = lambda done: None) -> Result:
     """Run seeds on all processors until one fails. ConfigurationError when the request cannot be run."""
-    begun, done, total = time.monotonic(), 0, Outcome()
     load_subject(request.names, request.keys)  # its errors name what is to be done
-    with _open_pool() as pool:
-        found = pool.submit(run_undisturbed, request, seeds[0]).result()
-        if found:
-            return Result(1, Outcome((found.plan.seed,)), time.monotonic() - begun, found)
-        batches = [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
-        futures = [pool.submit(run_seeds, request, batch) for batch in batches]
-        for batch, future in zip(batches, futures, strict=True):
-            total = total.with_(future.result())
-            done += len(batch)
-            progress(done)
-            if total.failed:
-                found = _rest(pool, request, total.failed, futures)
-                break
-        return Result(done, total, time.monotonic() - begun, found)
+    with open_pool() as pool:
+        return torture_in(pool, request, seeds, progress)
+
+
+def torture_in(
+    pool: ProcessPoolExecutor,
+    request: Request,
+    seeds: Sequence[int],
+    progress: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """Run seeds in these processes until one fails."""
+    begun, done, total = time.monotonic(), 0, Outcome()
+    found = pool.submit(run_undisturbed, request, seeds[0]).result()
+    if found:
+        return Result(1, Outcome((found.plan.seed,)), time.monotonic() - begun, found)
+    batches = [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
+    futures = [pool.submit(run_seeds, request, batch) for batch in batches]
+    for batch, future in zip(batches, futures, strict=True):
+        total = total.with_(future.result())
+        done += len(batch)
+        progress(done)
+        if total.failed:
+            found = _rest(pool, request, total.failed, futures)
+            break
+    return Result(done, total, time.monotonic() - begun, found)
 
 
 def _rest(
@@ -119,7 +129,7 @@ def _rest(
 
 
 @contextmanager
-def _open_pool() -> Iterator[ProcessPoolExecutor]:
+def open_pool() -> Iterator[ProcessPoolExecutor]:
     """Start processes in which the order of sets is the same each time, so that a seed gives the same run."""
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = "0"
