@@ -202,13 +202,11 @@ async def test_a_long_movement_tells_of_rejected_records_at_most_once_a_minute_a
     context = EngineContext(store, MemoryEventQueue(), clock, RecordingReporter(), flows, SMALL)
     progress = ProgressKeeper(context, movement, "one")
     file = EventFileId(1, StreamName("a"), Phase.FULL, 0)
-    async with anyio.create_task_group() as group:
-        group.start_soon(progress.keep_written)
+    async with progress.kept_written():
         for number in range(600):
             progress.report(RecordRejected(Label("a"), Rejection(file, 2, f"[{number}]", f"reason {number % 3}")))
             await anyio.sleep(1)
         await anyio.sleep(120)
-        group.cancel_scope.cancel()
     told_of = [event for event in await events_of(store) if event.type is EventType.RECORDS_REJECTED]
     counts = [event.data["records"] for event in sorted(told_of, key=lambda event: event.time)]
     assert 9 <= len(counts) <= 11

@@ -18,6 +18,7 @@ from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import begin_movement
+from pipeline.engine.movements.progress import Ran
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
@@ -99,7 +100,7 @@ async def test_a_replaced_process_does_not_settle_what_another_one_exports_again
     context = EngineContext(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
     async with MemoryDestination().open(FLOW) as session:
         with pytest.raises(LeaseLostError, match="gives way"):
-            await Settlement(context, session).settle(mine, (), {}, {}, Totals())
+            await Settlement(context, session).settle(mine, (), {}, {}, lambda: Ran(Totals()))
     assert (await flows.read_movement(FLOW, 1)).status is Status.IN_PROGRESS
 
 

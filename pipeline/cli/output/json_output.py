@@ -13,6 +13,7 @@ from pipeline.domain.inventory import Fate, Inventory, InventoryItem
 from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Wish
 from pipeline.domain.movement import HeldDeletes, Movement
+from pipeline.domain.progress.scores import Shown
 
 
 def print_object(document: Mapping[str, object]) -> None:
@@ -74,7 +75,7 @@ def movement_object(movement: Movement, state: State | None = None) -> dict[str,
         },
         "bytes": {"read": totals.bytes_read, "stored": totals.bytes_stored},
         "seconds": round(totals.seconds, 3),
-        "time_left_shown": [asdict(shown) for shown in movement.shown],
+        "time_left_shown": [_shown_object(shown) for shown in movement.shown if shown.came is not None],
         "problems": list(movement.problems),
         "reasons": dict(movement.reasons),
         "first_error": None if movement.first_error is None else asdict(movement.first_error),
@@ -82,6 +83,10 @@ def movement_object(movement: Movement, state: State | None = None) -> dict[str,
         "held_deletes": {stream: held_object(held) for stream, held in movement.held_deletes.items()},
         "inventory": inventory_object(movement.inventory),
     }
+
+
+def _shown_object(shown: Shown) -> dict[str, object]:
+    return {"percent": shown.percent, "low": shown.low, "high": shown.high, "came": shown.came}
 
 
 def held_object(held: HeldDeletes) -> dict[str, object]:

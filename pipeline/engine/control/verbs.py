@@ -52,7 +52,7 @@ async def wish(
         for label in groups:
             wishes[label] = _changed(wishes.get(label, NO_WISH), wanted)
         kept = {label: one for label, one in wishes.items() if one.want is not Want.RUN}
-        return movement if kept == movement.group_wishes else replace(movement, group_wishes=kept)
+        return movement if kept == movement.group_wishes else replace(movement, group_wishes=kept, shown=())
 
     return await flows.update(name, latest.number, change)
 
@@ -65,7 +65,7 @@ def _with_wish(movement: Movement, wanted: Wish) -> Movement:
     refused = "" if wanted.want is Want.RUN else movement.refused
     if (changed, wishes, refused) == (movement.wish, movement.group_wishes, movement.refused):
         return movement
-    return replace(movement, wish=changed, group_wishes=wishes, refused=refused)
+    return replace(movement, wish=changed, group_wishes=wishes, refused=refused, shown=())
 
 
 def _changed(before: Wish, wanted: Wish) -> Wish:
@@ -107,7 +107,7 @@ async def resume_expired(flows: FlowStore, movement: Movement) -> Movement:
         left = {label: one for label, one in now.group_wishes.items() if not one.is_over(moment)}
         if wish is now.wish and len(left) == len(now.group_wishes):
             return now
-        return replace(now, wish=wish, group_wishes=left)
+        return replace(now, wish=wish, group_wishes=left, shown=())
 
     if change(movement) is movement:
         return movement

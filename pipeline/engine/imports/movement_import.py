@@ -91,6 +91,11 @@ class MovementImport:
         self.settling = anyio.Lock()
 
     @property
+    def context(self) -> EngineContext:
+        """The context in which it imports: its reporter counts what this process does for the Movement."""
+        return self._context
+
+    @property
     def in_hand(self) -> int:
         """How many Event Files this process is importing."""
         return self._runner.in_hand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
 import anyio
@@ -47,6 +47,14 @@ MISSED_UPDATES = 3
 
 RELEASE_SECONDS = 2.0
 """How long the end of a process may be delayed to say that nothing is in hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What only the workers of a Movement know of it: their totals, and the time left that they have shown, if any."""
+
+    totals: Totals
+    shown: tuple[Shown, ...] = ()
 
 
 def _nothing() -> int:
@@ -152,9 +160,11 @@ class ProgressKeeper:
     def _idle_seconds(self) -> float:
         return 0.0 if self._busy else anyio.current_time() - self._last_event
 
-    def totals(self) -> Totals:
-        """Return what this run has read and stored so far, and its duration."""
-        return totals_of([self.document], anyio.current_time() - self._begun)
+    def ran(self) -> Ran:
+        """Return what this run has read and stored, its duration, and the time left that it has shown with what came."""
+        now = anyio.current_time()
+        shown = () if self._estimate is None else self._scores.ended(self._estimate.worked(now))
+        return Ran(totals_of([self.document], now - self._begun), shown)
 
     async def write(self) -> None:
         """Store the present counts for `pipeline status`. A failure is logged; it must not stop the Movement."""
@@ -206,10 +216,6 @@ class ProgressKeeper:
             self._shown = replace(self._shown, percent=percent)
             self._reporter.report(ProgressStored(self._shown))
 
-    def shown(self) -> tuple[Shown, ...]:
-        """Return the time left that was shown on the way, with what came, of a Movement that has done its work."""
-        return () if self._estimate is None else self._scores.ended(self._estimate.worked(anyio.current_time()))
-
     async def claim(self) -> Movement:
         """Say that this process begins to work, then read the Movement again and return it.
 
@@ -236,9 +242,18 @@ class ProgressKeeper:
                 with anyio.move_on_after(RELEASE_SECONDS, shield=True):
                     await self.release()
 
-    async def keep_written(self, idle_timeout_seconds: float = inf) -> None:
-        """Write the progress every `progress_seconds` until cancelled; TransientError after `idle_timeout_seconds`
-        without an event, in which no group was paused."""
+    @asynccontextmanager
+    async def kept_written(self, idle_timeout_seconds: float = inf) -> AsyncIterator[None]:
+        """Write the progress every `progress_seconds` while the context is open.
+
+        TransientError after `idle_timeout_seconds` without an event, in which no group was paused.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._keep_written, idle_timeout_seconds, name="write progress")
+            yield
+            group.cancel_scope.cancel()
+
+    async def _keep_written(self, idle_timeout_seconds: float) -> None:
         while True:
             await anyio.sleep(self.context.limits.progress_seconds)
             if self.paused_groups():

@@ -16,16 +16,20 @@ from pipeline.domain.movement import Counts, FirstError, GroupCounts, Movement, 
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.group_counts import count_group
+from pipeline.domain.progress.scores import what_came
 from pipeline.domain.rejections import rejection_problem, shortened
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.progress import Ran
 from pipeline.engine.outbox.imported import imported_events
 from pipeline.engine.storage.binaries import open_contents
 from pipeline.log_events import log
 from pipeline.ports.destination import DestinationSession, Fencing, Mark, Rejection, SchemaKeeper, Violation
-from pipeline.ports.reporter import MovementSettled, RejectedRetried, ViolationFound
+from pipeline.ports.reporter import Busy, MovementSettled, RejectedRetried, ViolationFound
 
 MAX_REASONS = 20
 OTHER_REASONS = "other reasons"
+FINISHING = "finish the destination"
+"""Indexes and constraints may take hours, in which nothing else is reported."""
 
 
 BrokenReferences = Callable[[Sequence[StreamName]], Awaitable[Container[tuple[StreamName, tuple[str, ...]]]]]
@@ -48,13 +52,27 @@ class Settlement:
         file_lists: Sequence[ObjectKey],
         marks: Mapping[EventFileId, Mark],
         failed: Mapping[EventFileId, str],
-        run: Totals,
+        run: Callable[[], Ran],
     ) -> Movement:
         """Finish the destination, count, and store the final status. The Movement must be `exported`.
 
-        `file_lists` are those of all groups of this Movement, `run` the totals that only its workers know. LeaseLostError
-        when another attempt to export it has begun meanwhile: it may list more files than were counted here.
+        `file_lists` are those of all groups of this Movement; `run` is called when nothing is left to do. LeaseLostError when
+        another attempt to export it has begun meanwhile: it may list more files than were counted here.
         """
+        self._context.reporter.report(Busy(FINISHING))
+        try:
+            return await self._settle(movement, file_lists, marks, failed, run)
+        finally:
+            self._context.reporter.report(Busy(FINISHING, is_over=True))
+
+    async def _settle(
+        self,
+        movement: Movement,
+        file_lists: Sequence[ObjectKey],
+        marks: Mapping[EventFileId, Mark],
+        failed: Mapping[EventFileId, str],
+        run: Callable[[], Ran],
+    ) -> Movement:
         before = await self._context.flows.read_movement(movement.flow, movement.number)
         if before.settled:  # meanwhile, by another process: nothing is changed or noted of it any more
             return before
@@ -72,23 +90,26 @@ class Settlement:
         final = await self._behind_fence(movement, entries, retried)
         if not final.keys() <= retried.keys():  # another process had something in hand until now
             failed = {file: reason for file, reason in failed.items() if file not in final}
-            return await self.settle(movement, file_lists, {**final, **marks}, failed, run)
+            return await self._settle(movement, file_lists, {**final, **marks}, failed, run)
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
         self._report_retried(lists, accepted, rejected)
         left, waiting = _left(movement, entries, marks, rejected), sum(one.waits for one in rejected)
-        run = replace(run, upserts=accepted.total(), rejected=left, waiting=waiting)
-        totals = _totals(movement, entries, marks, run)
+        ran = run()
+        totals = replace(ran.totals, upserts=accepted.total(), rejected=left, waiting=waiting)
+        totals = _totals(movement, entries, marks, totals)
         status, because = final_status(_final_counts(movement, totals, violations, gaps))
         problems = _problems(movement, failed, rejected, violations, missing_lines(gaps, inventory.unnamed))
         reasons = _reasons(movement, failed, rejected)
         await self._put_events(movement, lists, marks, failed, totals.rejected, list(reasons))
+        ended = await self._context.flows.store_clock.now(movement.flow) if before.exporter else None
         counts, first = _counts(movement, lists, marks), await self._first_error(movement, failed, rejected)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
                 return now
             _ensure_current(movement, now)
-            settled = replace(now.to(status, self._context.clock.now(), because), shown=movement.shown)
+            settled = now.to(status, self._context.clock.now(), because)
+            settled = replace(settled, shown=ran.shown or tuple(what_came(now.shown, ended)))
             violated = unfinished if movement.refused else {violation.stream for violation in violations}
             settled = replace(settled, totals=totals, problems=problems, violated=tuple(sorted(violated)))
             added = {label: one for label, one in now.added.items() if now.file_lists[label] not in lists}

@@ -76,7 +76,8 @@ class DerivedMover:
                     note=watch.note,
                     existing=None if movement.overwrite else self._guard(flow, session),
                 )
-                async with progress.released_at_end():
+                idle_seconds = deadlines_of(movement, self._context.limits).inactivity_seconds
+                async with progress.released_at_end(), progress.kept_written(idle_seconds):
                     return await self._import(importing, watch, groups, progress)
 
     async def _begin(self, flow: Flow, session: DestinationSession) -> tuple[Movement, bool]:
@@ -93,10 +94,8 @@ class DerivedMover:
         context, movement, session = progress.context, importing.movement, importing.session
         progress.in_hand, progress.paused_groups = lambda: importing.in_hand, watch.paused_groups
         await watch.note(await progress.claim())
-        idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
         await importing.refresh()
         async with anyio.create_task_group() as watching:
-            watching.start_soon(progress.keep_written, idle_seconds, name="write progress")
             watching.start_soon(watch.run, name="watch wishes")
             for labels in dependency_levels(movement.file_lists, groups):
                 await _import_groups(importing, watch, labels)
@@ -107,7 +106,7 @@ class DerivedMover:
         movement = replace(movement, group_wishes=now.group_wishes, refused=now.refused)
         lists = tuple(movement.file_lists.values())
         settled = await Settlement(context, session).settle(
-            movement, lists, importing.marks, importing.failed, progress.totals()
+            movement, lists, importing.marks, importing.failed, progress.ran
         )
         await progress.write()
         return settled

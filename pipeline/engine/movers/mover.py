@@ -114,7 +114,8 @@ class Mover:
                     exporter = Exporter(
                         progress.context, snapshot, schemas, movement, order, arrays, importing.skip_imported
                     )
-                    async with progress.released_at_end():
+                    idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
+                    async with progress.released_at_end(), progress.kept_written(idle_seconds):
                         return await self._move(importing, watch, exporter, reading, progress)
 
     async def _begin(self, found: Flow, choices: Choices, session: DestinationSession) -> tuple[Movement, bool]:
@@ -141,7 +142,6 @@ class Mover:
     ) -> Movement:
         context, session, movement = progress.context, importing.session, importing.movement
         progress.in_hand, progress.paused_groups = lambda: importing.in_hand, watch.paused_groups
-        idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
         await importing.refresh()
         assisted = AssistedImport(context, importing, watch, self._helper)
 
@@ -159,7 +159,6 @@ class Mover:
 
         async with anyio.create_task_group() as group:
             group.start_soon(import_claimed, name="import")
-            group.start_soon(progress.keep_written, idle_seconds, name="write progress")
             group.start_soon(watch.run, name="watch wishes")
             all_done = await run_until_set(watch.ended, export_and_wait)
             await importing.wait_for_hand()
@@ -168,9 +167,9 @@ class Mover:
             return watch.movement
         await assisted.refresh()
         now = watch.movement
-        movement = replace(movement, group_wishes=now.group_wishes, refused=now.refused, shown=progress.shown())
+        movement = replace(movement, group_wishes=now.group_wishes, refused=now.refused)
         settled = await Settlement(context, session, self._broken_at_source).settle(
-            movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.totals()
+            movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.ran
         )
         await progress.write()
         return settled

@@ -97,10 +97,9 @@ class ExportWorker:
             resumed = movement.attempts > 1
             progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
             watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
-            async with progress.released_at_end():
+            async with progress.released_at_end(), progress.kept_written():
                 await watch.note(await progress.claim())
                 async with anyio.create_task_group() as group:
-                    group.start_soon(progress.keep_written, name="write progress")
                     group.start_soon(watch.run, name="watch wishes")
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
                     all_done = await run_until_set(watch.ended, exporter.run)

@@ -18,7 +18,7 @@ from pipeline.engine.imports.existing_records import GuardExisting, nothing_guar
 from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.progress import totals_of
+from pipeline.engine.movements.progress import Ran, totals_of
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.workers.movement_pool import ConnectDestination, MovementPool
 
@@ -104,10 +104,14 @@ class _AnnouncementHandler:
         if movement.groups_that(Want.PAUSE):
             return
         unmarked = {file: reason for file, reason in failed.items() if file not in importing.marks}
-        seconds = (self._context.clock.now() - movement.created).total_seconds()
-        run = totals_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
-        settlement = Settlement(self._context, importing.session)
-        await settlement.settle(movement, list(lists.values()), importing.marks, unmarked, run)
+        workers = await self._context.flows.read_progress(flow, number)
+
+        def ran() -> Ran:
+            seconds = (self._context.clock.now() - movement.created).total_seconds()
+            return Ran(totals_of(workers, max(seconds, 0.0)))
+
+        settlement = Settlement(importing.context, importing.session)
+        await settlement.settle(movement, list(lists.values()), importing.marks, unmarked, ran)
 
     async def _others_have_something_in_hand(self, movement: Movement) -> bool:
         """Return whether another live worker is importing something of a Movement whose destination refuses everything."""

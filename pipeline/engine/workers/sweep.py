@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
@@ -19,11 +20,14 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
+from pipeline.domain.progress.scores import Shown, newly_shown
 from pipeline.engine.control.early_end import Fence
 from pipeline.engine.control.judge import Judge
+from pipeline.engine.control.state import shown_progress
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.file_lists import listed_groups
+from pipeline.engine.movements.flow_store import WorkerSign
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.engine.movements.retries import backoff_seconds
 from pipeline.engine.workers.unsettled import UnsettledMovements
@@ -103,6 +107,7 @@ class Sweep:
             movement = await self._judge.judge(found, signs)
             if movement is None:
                 continue
+            await self._keep_shown(movement, signs)
             if movement.wish.want is Want.RUN:
                 wanted += self._messages(movement, [sign.progress for sign in signs])
             if movement.wish.want is not Want.PAUSE or movement.wish.until is not None:
@@ -116,6 +121,17 @@ class Sweep:
         others = [message for message in wanted if not isinstance(message, MovementStarted)]
         sent = await self._send(others, self._context.queue)
         return sent if self._exports is None else [*await self._send(started, self._exports), *sent]
+
+    async def _keep_shown(self, movement: Movement, signs: Sequence[WorkerSign]) -> None:
+        """Store the time left that people see of a Movement of workers at some percents. Its end adds what came."""
+        flows = self._context.flows
+        if not (movement.exporter and movement.exported):
+            return
+        now = await flows.store_clock.now(movement.flow)
+        shown = shown_progress(movement, signs, self._context.limits, now)
+        kept = None if shown is None else newly_shown(movement.shown, shown.percent, shown.left, now)
+        if kept is not None:
+            await flows.update(movement.flow, movement.number, partial(_with_shown, kept))
 
     def _messages(self, movement: Movement, workers: Sequence[Progress]) -> Sequence[QueueMessage]:
         """Return messages for work that no live worker holds."""
@@ -158,3 +174,10 @@ class Sweep:
             entry.due = now + backoff_seconds(entry.sent, limits.visibility_seconds, LONGEST_PAUSE_SECONDS)
             log.info("message_resent", message=type(message).__name__, flow=message.flow, movement=message.movement)
         return due
+
+
+def _with_shown(kept: Shown, movement: Movement) -> Movement:
+    """Return a Movement with what was shown, unless it has settled, or another worker has kept that percent."""
+    if movement.settled or any(one.percent >= kept.percent for one in movement.shown):
+        return movement
+    return replace(movement, shown=(*movement.shown, kept))

@@ -58,6 +58,11 @@ async def test_the_percent_of_a_fleet_never_falls_and_its_time_left_holds_what_c
     held = [left.low <= came <= left.high for came, left in ranges]
     assert len(held) > 20
     assert sum(held) >= 0.8 * len(held)
+    kept = (await latest(fleet)).shown
+    assert [shown.percent for shown in kept] == [25, 50, 75]
+    assert all(
+        shown.at is not None and shown.came is not None and shown.low <= shown.came <= shown.high for shown in kept
+    )
 
 
 @on_trio
@@ -76,10 +81,13 @@ async def test_only_what_is_pending_counts_and_a_worker_that_opens_its_destinati
         assert paused is not None
         assert (paused.paused, paused.left) == (True, None)
         assert paused.percent == 100 * (len(fleet.destination.loads) - before) // pending > 0
+        resumed = await fleet.flows.store_clock.now(FLOW)
         await wish(fleet, Verb.RESUME)
         percents = [shown.percent for _, shown in await watched(fleet, number)]
     assert min(percents) >= paused.percent
     assert percents == sorted(percents)
+    shown = (await latest(fleet)).shown
+    assert all(one.at is not None and one.at >= resumed for one in shown)  # the pause is in no score
 
 
 @on_trio

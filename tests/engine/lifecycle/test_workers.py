@@ -26,7 +26,7 @@ from pipeline.engine.control.judge import Judge
 from pipeline.engine.control.reruns import create_rerun
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import end_movement, start_movement
-from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.engine.movements.progress import ProgressKeeper, Ran
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import FileToLoad, LoadOutcome, Violation
 from pipeline.ports.reporter import Busy
@@ -154,13 +154,11 @@ async def test_a_worker_that_goes_on_working_is_fenced_when_the_grace_is_over() 
     alive = Frozen(fleet)
     await alive.claim(movement)
     await wish(fleet, Verb.STOP)
-    async with anyio.create_task_group() as group:
-        group.start_soon(alive.keeper.keep_written)
+    async with alive.keeper.kept_written():
         await anyio.sleep(3590)
         assert (await cancel(fleet)).status is Status.CANCELLATION_REQUESTED
         await anyio.sleep(20)
         assert (await cancel(fleet)).status is Status.CANCELLED
-        group.cancel_scope.cancel()
 
 
 @dataclass
@@ -282,7 +280,7 @@ async def test_nothing_is_added_to_an_incomplete_movement(
                 list(movement.file_lists.values()),
                 await open_session.marks(),
                 {late: "the disk was full", last: "the disk was full"},
-                Totals(),
+                lambda: Ran(Totals()),
             )
         told = await events(fleet)
         await anyio.sleep(2 * FROZEN_SECONDS)
@@ -313,7 +311,11 @@ async def test_a_movement_settles_though_its_destination_has_lost_a_mark() -> No
             lost = EventFileId(1, StreamName("a"), Phase.FULL, 9)
             settling = Settlement(context, session)
             settled = await settling.settle(
-                movement, list(movement.file_lists.values()), marks | {lost: marks.popitem()[1]}, {}, Totals()
+                movement,
+                list(movement.file_lists.values()),
+                marks | {lost: marks.popitem()[1]},
+                {},
+                lambda: Ran(Totals()),
             )
     assert settled.status is Status.INCOMPLETE
 
@@ -390,7 +392,7 @@ async def test_a_settlement_that_comes_too_late_changes_nothing_and_notes_nothin
     failed, told = {EventFileId(1, StreamName("a"), Phase.FULL, 0): "late"}, await events(fleet)
     async with fleet.destination.open(FLOW) as session:
         settled = await Settlement(context, session).settle(
-            movement, list(movement.file_lists.values()), {}, failed, Totals()
+            movement, list(movement.file_lists.values()), {}, failed, lambda: Ran(Totals())
         )
     assert settled == ended
     await fleet.flows.note_unsettled(movement, [file_failed(movement, *failed.popitem(), fleet.clock.now())])
@@ -405,16 +407,14 @@ async def test_a_worker_that_is_busy_with_one_thing_is_not_timed_out() -> None:
     await busy.claim(await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1)))
     async with (
         fleet.workers(WorkerProcess(fleet, "one", roles=("sweep", "import"))),
-        anyio.create_task_group() as group,
+        busy.keeper.kept_written(),
     ):
-        group.start_soon(busy.keeper.keep_written)
         for is_over in (False, True):
             busy.keeper.report(Busy("an index", is_over))
             if not is_over:
                 await anyio.sleep(4 * fleet.limits.idle_timeout_seconds)
                 assert not (await latest(fleet)).settled
         settled = await fleet.settled(movement.number, within_seconds=fleet.limits.idle_timeout_seconds + 60)
-        group.cancel_scope.cancel()
     assert settled.because is Reason.NO_PROGRESS
 
 
