@@ -16,6 +16,7 @@ from pipeline.ports.reporter import (
     EventFileImported,
     EventFileStored,
     ExportPlanned,
+    FinishPlanned,
     GroupComplete,
     ImportPlanned,
     MovementBegun,
@@ -53,7 +54,7 @@ class LogReporter:
     def report(self, event: Event) -> None:
         """Log `event`: at level debug if there may be thousands of its kind, as a warning if a person must see it."""
         match event:
-            case ExportPlanned() | RowsRead() | RowsExpected() | RowsFetched() | BytesMoved():
+            case ExportPlanned() | FinishPlanned() | RowsRead() | RowsExpected() | RowsFetched() | BytesMoved():
                 pass
             case ProgressStored() | MovementPaused():  # the engine logs a pause, with who wished it and why
                 pass

@@ -212,8 +212,7 @@ class Movement:
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays
     the same however often that is done, and `original_settled` is when that one settled. `windows` are those of the
     Flow when it was created; None in earlier releases. `retried`: rejected records of it were accepted after it had
-    settled, which changes its counts alone. `shown` are ranges of the time left that were shown since the last wish, with
-    what came.
+    settled, which changes its counts alone. `shown` are ranges of the time left that were shown, with what came.
     `queued` is since when its start had been queued, None if it was not; `last_queued` is that of the start that has
     begun last in its Flow. `refused` says why the destination refuses everything, since `refused_since`: then nothing
     more is begun. `flow_created` is when its Flow was created; None in earlier releases. `due` are the events of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,6 +94,17 @@ class Busy:
 
     text: str
     is_over: bool = False
+
+
+FINISHING = "finish the destination"
+"""The text of Busy while a destination makes indexes and constraints, which may take hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishPlanned:
+    """How often the destination goes over all rows of each stream at the end: once an index, and once a foreign key."""
+
+    passes: Mapping[StreamName, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +251,7 @@ Event = (
     | BinaryFileFailed
     | BytesMoved
     | Busy
+    | FinishPlanned
     | GroupComplete
     | ImportPlanned
     | EventFileImported

@@ -3,14 +3,14 @@
 The export reads one group after another; the Event Files that it stores wait in lanes until an importer loads them, while
 the export goes on. What is left takes as long as the longer of the two: the export and the last files after it, or the
 files that wait, on the importers there are. The pace of late counts a little: it knows how the two hinder each other. It takes
-not less than the longest lane. Nothing is estimated while it is not known how many rows are to come, or before anything of
-either kind was measured.
+not less than the longest lane. Then the destination makes indexes, and checks foreign keys. Nothing is estimated while it is
+not known how many rows are to come, or before enough of either kind was measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
@@ -22,10 +22,18 @@ STALLED_AFTER_GAPS, STALLED_SECONDS = 3.0, 30.0
 """A Movement is stalled when nothing has moved for three times its longest usual pause, and at least this long."""
 LEAST_DOUBT, UNSEEN_DOUBT, EXPORTING_DOUBT = 0.10, 0.35, 0.10
 PACE_SHARE, DISAGREEING_DOUBT = 0.25, 0.10
-MOST_DOUBT, MEASURED_SAMPLES = 0.75, 2
+MOST_DOUBT, DRIFT_SHARE = 0.75, 0.75
 """How far an estimate may be off, as a share of it: at least; more for work of which nothing was measured yet; more while
 the export runs, after which the importers have its processor too; more if the pace of late says otherwise, which counts for
-a quarter. A group has a rate of its own from two measurements on."""
+a quarter; and by three quarters of how far the ends that were foreseen on the way
+are off from the one that is foreseen now."""
+MEASURED_SAMPLES, MEASURED_SHARE, USUAL_POWER = 2, 0.02, 0.3
+"""A group has a rate of its own from two measurements on. Nothing is known before this share of all was read, and of all was
+loaded: a table of one row says nothing of another. In the rate of groups that are still to come, a large one counts more
+than a small one, by this power of its rows: it is known better, but may differ."""
+PASS_SHARE, PASS_DOUBT, OVERDUE_SHARE = 0.25, 0.5, 0.25
+"""At the end, each pass over the rows of a stream, to make an index or check a foreign key, takes about this share of the time
+in which they were moved, or half as long, or half as long again. Once it has taken longer, a quarter of that is still left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +94,13 @@ class ProgressModel:
         self._groups: dict[Label, _Group] = {}
         self._waiting: dict[EventFileId, _Waiting] = {}
         self._parallel, self._pace = Rate(), Rate()
-        self._gap = 0.0
+        self._gap, self._loaded, self._busy = 0.0, 0, 0
         self._largest, self._in_order, self._has_changed = 0, False, False
         self._percent = self._percent_before = percent
         self._paused = False
+        self._passes: Mapping[StreamName, int] = {}
+        self._finishing: float | None = None
+        self._foreseen: dict[int, tuple[float, float]] = {}
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -103,10 +114,19 @@ class ProgressModel:
         """Note about how many rows of a stream are to be read."""
         self._groups.setdefault(label, _Group()).expected[stream] = rows
 
+    def passes(self, passes: Mapping[StreamName, int]) -> None:
+        """Note how often the destination goes over all rows of a stream at the end: for indexes and foreign keys."""
+        self._passes = passes
+
+    def finishing(self, at: float) -> None:
+        """Note that all is imported, and the destination makes indexes and constraints."""
+        self._finishing = at if self._finishing is None else self._finishing
+        self._note(at)
+
     @property
     def is_known(self) -> bool:
         """Whether the time left can be estimated now."""
-        return self._estimate() is not None
+        return self._estimate(self._latest) is not None
 
     def read(self, label: Label, rows: int, at: float, *, changed: bool = True) -> None:
         """Note that more rows of a group were read. `changed`: some of them become records."""
@@ -131,13 +151,16 @@ class ProgressModel:
 
     def completed(self, label: Label, at: float) -> None:
         """Note that a group is read."""
-        self._groups.setdefault(label, _Group()).complete = True
+        group = self._groups.setdefault(label, _Group())
+        group.complete = True
+        group.reading.lose(at - self._read_at)  # what a group takes besides its rows
         self._read_at = at
         self._note(at)
 
     def imported(self, label: Label, file: EventFileId, records: int, seconds: float, at: float) -> None:
         """Note that an Event File was imported, which took so long by itself."""
         self._waiting.pop(file, None)
+        self._loaded += records
         self._groups.setdefault(label, _Group()).loading.add(max(1, records), seconds)
         self._parallel.add(max(seconds, 1e-6), at - self._imported_at)
         self._keep_pace(seconds, at)
@@ -153,6 +176,11 @@ class ProgressModel:
     def ended(self, file: EventFileId, at: float) -> None:
         """Note that an Event File is not going to be imported: it failed, or was imported before."""
         self._waiting.pop(file, None)
+        self._note(at)
+
+    def busy(self, at: float, *, is_over: bool) -> None:
+        """Note that something takes long, in which nothing else is noted, or that it is over."""
+        self._busy += -1 if is_over else 1
         self._note(at)
 
     def moved(self, at: float) -> None:
@@ -183,29 +211,41 @@ class ProgressModel:
     # What follows from it ---------------------------------------------------------------------------------------------
 
     def stalled_seconds(self, at: float) -> float:
-        """Return for how long nothing has moved, if that is unusual and nothing is paused; else 0."""
+        """Return for how long nothing has moved, if that is unusual and nothing is paused or busy; else 0."""
+        if self._busy or self._finishing is not None:
+            return 0.0
         still = self._until(at) - self._latest
         return still if still > max(STALLED_SECONDS, STALLED_AFTER_GAPS * self._gap) else 0.0
 
     def time_left(self, at: float) -> TimeLeft | None:
         """Return the time that the Movement still takes; None while it cannot be known, or something is paused."""
         elapsed = self.worked(at)
-        found = self._estimate()
+        found = self._estimate(at)
         if found is None or self._paused:
             return None
-        likely, doubt = found
+        likely, doubt = found[0], self._with_drift(elapsed, *found)
         is_early = elapsed < SHOWN_FROM_SECONDS and 100 * _share(elapsed, likely) < SHOWN_FROM_PERCENT
         if is_early or elapsed < LEAST_SECONDS:
             return None
-        likely = max(0.0, likely - min(at - self._latest, 0.5 * likely))
+        if self._finishing is None:
+            likely = max(0.0, likely - min(at - self._latest, 0.5 * likely))
         return TimeLeft(likely * (1 - doubt), likely * (1 + doubt))
+
+    def _with_drift(self, elapsed: float, likely: float, doubt: float) -> float:
+        """Return how far the end may be off, by how far the ends that were foreseen on the way are off from it.
+
+        Times are those that were worked. Of each percent, the first end that was foreseen there counts.
+        """
+        self._foreseen.setdefault(int(100 * _share(elapsed, likely)), (elapsed, elapsed + likely))
+        drifts = [abs(end - elapsed - likely) / (end - at) for at, end in self._foreseen.values() if end > at]
+        return min(MOST_DOUBT, max(doubt, DRIFT_SHARE * sum(drifts) / len(drifts))) if drifts else doubt
 
     def percent(self, at: float) -> int:
         """Return the share of the whole time that has passed, in percent, below 100. It never falls.
 
         Of a Movement that is carried on, the time since then has its share of the percents that were left.
         """
-        if (found := self._estimate()) is not None:
+        if (found := self._estimate(at)) is not None:
             percent = self._percent_before + (100 - self._percent_before) * _share(self.worked(at), found[0])
             self._percent = max(self._percent, min(99, int(percent)))
         return self._percent
@@ -217,7 +257,7 @@ class ProgressModel:
     def _until(self, at: float) -> float:
         return self._latest if self._paused else at
 
-    def _estimate(self) -> tuple[float, float] | None:
+    def _estimate(self, at: float) -> tuple[float, float] | None:
         """Return the likely seconds left and how far that may be off; None if something is not known."""
         works = self._works()
         if works is None:
@@ -241,7 +281,23 @@ class ProgressModel:
         likely = max(lane, planned ** (1 - PACE_SHARE) * paced**PACE_SHARE)
         if planned and paced:
             doubt += DISAGREEING_DOUBT * abs(math.log(planned / paced))
-        return likely, min(MOST_DOUBT, doubt + (EXPORTING_DOUBT if read else 0.0))
+        doubt += EXPORTING_DOUBT if read else 0.0
+        end = self._end(likely, at)
+        if end:
+            doubt = (likely * doubt + end * PASS_DOUBT) / (likely + end)
+        return likely + end, min(MOST_DOUBT, doubt)
+
+    def _end(self, left: float, at: float) -> float:
+        """Return how long it takes to finish the destination, once what is `left`, in seconds, is moved."""
+        groups = list(self._groups.values())
+        rows = sum(max(group.rows, sum(group.expected.values())) for group in groups)
+        passed = sum(self._passes.get(it, 0) * rows for group in groups for it, rows in group.expected.items())
+        moved = (self._latest if self._finishing is None else self._finishing) - self._began + left
+        end = PASS_SHARE * moved * passed / rows if rows else 0.0
+        if self._finishing is None:
+            return end
+        gone = at - self._finishing
+        return max(end - gone, OVERDUE_SHARE * gone if end else 0.0)
 
     def _at_this_pace(self, left: float, at_once: float) -> float:
         """Return how long the work that is `left`, in seconds of one worker, takes at the pace of late.
@@ -287,14 +343,21 @@ class ProgressModel:
                     file=min(self._largest, coming + waiting.get(label, 0)) * loading,
                     loading_doubt=LEAST_DOUBT + group.loading.doubt if group.loading.is_known else UNSEEN_DOUBT,
                     in_order=group.in_order if group.records else self._in_order,
+                    records=coming + waiting.get(label, 0),
                 )
             )
-        return found or None
+        return found if found and self._is_measured(rows, found) else None
+
+    def _is_measured(self, rows: int, works: Sequence[_Work]) -> bool:
+        """Return whether enough was read and loaded for the rates to mean something."""
+        loaded, left = self._loaded, sum(work.records for work in works)
+        to_read = sum(group.left or 0 for group in list(self._groups.values()))
+        return rows >= MEASURED_SHARE * (rows + to_read) and (not left or loaded >= MEASURED_SHARE * (loaded + left))
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What is left of a group, in seconds of one exporter or importer, with how far that may be off.
+    """What is left of a group, in seconds of one exporter or importer, with how far that may be off; `records` to load.
 
     `waiting` are files that are stored, `coming` those that the export will store, `file` is one of them.
     """
@@ -306,6 +369,7 @@ class _Work:
     file: float
     loading_doubt: float
     in_order: bool
+    records: float
 
     @property
     def loading(self) -> float:
@@ -323,6 +387,10 @@ def _share(elapsed: float, likely: float) -> float:
 
 
 def _usual(rates: Sequence[Rate]) -> float | None:
-    """Return the mean of the rates that are known, each counted once; None if none is."""
-    known = [rate.mean for rate in rates if rate.is_known]
-    return sum(known) / len(known) if known else None
+    """Return the mean of the rates that are known; None if none is.
+
+    Large tables count more, since a small one takes long for its rows; but not by all of their rows, which differ.
+    """
+    weights = [rate.units**USUAL_POWER for rate in rates]
+    weighted = sum(weight * rate.mean for weight, rate in zip(weights, rates, strict=True))
+    return weighted / sum(weights) if any(weights) else None

@@ -30,6 +30,11 @@ class Rate:
         self.samples = self.samples * keep + 1
         self.total += seconds
 
+    def lose(self, seconds: float) -> None:
+        """Note time that went by beside the units."""
+        self.seconds += max(0.0, seconds)
+        self.total += max(0.0, seconds)
+
     @property
     def is_known(self) -> bool:
         """Whether anything was measured."""

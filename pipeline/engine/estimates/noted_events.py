@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pipeline.domain.progress.model import ProgressModel
 from pipeline.ports.reporter import (
+    FINISHING,
+    Busy,
     BytesMoved,
     Event,
     EventFileFailed,
     EventFileImported,
     EventFileStored,
     ExportPlanned,
+    FinishPlanned,
     GroupComplete,
     ImportPlanned,
     RowsExpected,
@@ -37,6 +40,12 @@ def note_event(model: ProgressModel, event: Event, at: float) -> None:
             model.imported(label, file, mark.upserts + mark.deletes + mark.rejected, seconds, at)
         case EventFileFailed(_, file):
             model.ended(file, at)
+        case FinishPlanned(passes):
+            model.passes(passes)
+        case Busy(text, is_over):
+            model.busy(at, is_over=is_over)
+            if text == FINISHING and not is_over:
+                model.finishing(at)
         case BytesMoved() | RowsFetched():
             model.moved(at)
         case _:

@@ -63,6 +63,12 @@ class Exporter:
         self.announced: dict[Label, ObjectKey] = {}
 
     @property
+    def chosen(self) -> Sequence[StreamSchema]:
+        """The streams of the source that the Movement moves."""
+        movement = self._attempt.movement
+        return [one for one in self._schemas if selected(one.stream, movement.only, movement.exclude)]
+
+    @property
     def large(self) -> anyio.Event:
         """Set as soon as there is enough to import for a helper to be worthwhile."""
         return self._attempt.large
@@ -163,9 +169,8 @@ class Exporter:
         """Return the selected streams of each label: those of the source, and those that it has no more."""
         attempt, movement = self._attempt, self._attempt.movement
         groups: defaultdict[Label, list[GroupStream]] = defaultdict(list)
-        for schema in self._schemas:
-            if selected(schema.stream, movement.only, movement.exclude):
-                groups[schema.label].append(GroupStream(schema))
+        for schema in self.chosen:
+            groups[schema.label].append(GroupStream(schema))
         present = {schema.stream for schema in self._schemas}
         for stream in {**movement.states, **movement.unfinished}:
             if stream not in present and selected(stream, movement.only, movement.exclude):

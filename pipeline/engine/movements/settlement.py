@@ -24,12 +24,10 @@ from pipeline.engine.outbox.imported import imported_events
 from pipeline.engine.storage.binaries import open_contents
 from pipeline.log_events import log
 from pipeline.ports.destination import DestinationSession, Fencing, Mark, Rejection, SchemaKeeper, Violation
-from pipeline.ports.reporter import Busy, MovementSettled, RejectedRetried, ViolationFound
+from pipeline.ports.reporter import FINISHING, Busy, MovementSettled, RejectedRetried, ViolationFound
 
 MAX_REASONS = 20
 OTHER_REASONS = "other reasons"
-FINISHING = "finish the destination"
-"""Indexes and constraints may take hours, in which nothing else is reported."""
 
 
 BrokenReferences = Callable[[Sequence[StreamName]], Awaitable[Container[tuple[StreamName, tuple[str, ...]]]]]

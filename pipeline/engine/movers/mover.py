@@ -20,6 +20,7 @@ from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.control.early_end import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import LOOK_SECONDS, Watch
+from pipeline.engine.estimates.finish_passes import finish_passes
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -31,7 +32,8 @@ from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
 from pipeline.engine.movements.progress import ProgressKeeper, begin_progress
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.checks import SchemaJudge
-from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner, takes_arrays
+from pipeline.ports.destination import Destination, DestinationSession, SchemaKeeper, StreamPlanner, takes_arrays
+from pipeline.ports.reporter import FinishPlanned
 from pipeline.ports.source import ReferenceChecker, Snapshot, Source
 
 POLL_SECONDS = 0.01
@@ -143,6 +145,9 @@ class Mover:
         context, session, movement = progress.context, importing.session, importing.movement
         progress.in_hand, progress.paused_groups = lambda: importing.in_hand, watch.paused_groups
         await importing.refresh()
+        if isinstance(session, SchemaKeeper):
+            loaded = {file.stream for file, mark in importing.marks.items() if mark.movement != movement.number}
+            context.reporter.report(FinishPlanned(finish_passes(exporter.chosen, loaded)))
         assisted = AssistedImport(context, importing, watch, self._helper)
 
         async def import_claimed() -> None:
