@@ -10,8 +10,7 @@ from typing import ParamSpec, TypeVar
 import anyio
 import anyio.lowlevel
 import pytest
-
-from tests.virtual_clock import VirtualClock
+import trio.testing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,9 +27,8 @@ async def _run_inline(work: Callable[..., T], *arguments: object) -> T:
 
 def run_on_trio(main: Callable[[], Awaitable[T]]) -> T:
     """Run `main` on trio, without threads, with a clock that jumps ahead whenever all tasks wait."""
-    clock = VirtualClock()
+    clock = trio.testing.MockClock(autojump_threshold=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anyio.sleep", clock.sleep)
         patch.setattr("anyio.to_thread.run_sync", _run_inline)
         return anyio.run(main, backend="trio", backend_options={"clock": clock})
 
