@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import anyio
 import pytest
@@ -135,7 +135,9 @@ async def test_a_file_list_that_is_gone_is_damage_until_the_movement_has_settled
     store = MemoryObjectStore()
     flows = FlowStore(store, ManualClock())
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-    movement, _ = await begin_movement(flows, flow)
+    await begin_movement(flows, flow)
+    lists = {Label("a"): ObjectKey("pruned")}
+    movement = await flows.update(FLOW, 1, lambda now: replace(now, file_lists=lists))
     if is_settled:
         await flows.update(FLOW, 1, lambda now: now.to(Status.SUCCESS, now.updated))
     context = EngineContext(store, MemoryEventQueue(), ManualClock(), RecordingReporter(), flows, SMALL)
