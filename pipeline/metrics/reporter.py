@@ -12,8 +12,8 @@ from pipeline.ports.reporter import (
     EventFileFailed,
     EventFileImported,
     EventFileStored,
-    ImportPlanned,
     MovementBegun,
+    MovementSettled,
 )
 
 RETRIES: Mapping[str, str] = {
@@ -52,8 +52,8 @@ class MetricsReporter:
                 self._observe_times(flow, event)
             case EventFileFailed():
                 metrics.count("pipeline_files_total", flow=flow, outcome="failed")
-            case ImportPlanned(skipped=skipped):
-                metrics.count("pipeline_files_total", skipped, flow=flow, outcome="skipped")
+            case MovementSettled(settled, skipped=skipped):
+                metrics.count("pipeline_files_total", skipped, flow=settled, outcome="skipped")
             case BinaryFileStored(size, reused, count):
                 result = "reused" if reused else "stored"
                 metrics.count("pipeline_binaries_total", count, flow=flow, result=result)

@@ -233,11 +233,15 @@ class MovementPaused:
 
 @dataclass(frozen=True, slots=True)
 class MovementSettled:
-    """The Movement has its final status."""
+    """The Movement has its final status.
+
+    `skipped` Event Files of it had been imported by earlier Movements. Only the process that settles it says so; others say 0.
+    """
 
     flow: FlowName
     movement: int
     status: str
+    skipped: int = 0
 
 
 Event = (

@@ -92,6 +92,25 @@ async def test_a_worker_counts_two_flows_at_once_as_their_movements_do(tmp_path:
     assert [name for name in found if name[0] == "pipeline_build_info"]
 
 
+async def test_a_file_is_skipped_only_if_an_earlier_movement_imported_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", event_file_rows=100, sweep_seconds=0.2, metrics_listen="0")
+    create(tmp_path / "app.db", 250)
+    await create_flow("crm", tmp_path / "app.db", tmp_path / "copy.db", settings=settings)
+    skipped, wanted = ("pipeline_files_total", "flow=crm", "outcome=skipped"), 0
+    async with counted(settings) as url:
+        for number in (1, 2, 3):
+            await start("crm", settings=settings)
+            movement = await wait_settled("crm", number, settings=settings)
+            wanted += movement.totals.files_skipped
+            with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
+                db.execute("INSERT INTO person(name) VALUES('one more')")
+        with anyio.fail_after(20):
+            while (found := await scrape(url)).get(skipped, 0) < wanted:  # noqa: ASYNC110  the process has no event for it
+                await anyio.sleep(0.02)
+    assert movement.totals.files_skipped > 0
+    assert found[skipped] == wanted
+
+
 @pytest.mark.skipif(not has_spare_processor(), reason="needs two processors")
 async def test_what_a_subprocess_imports_is_counted_by_the_process_that_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -116,7 +116,9 @@ class Settlement:
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         await self._context.flows.store_history(settled)
-        self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
+        skipped = totals.files_skipped if settled.totals is totals else 0  # else another process has settled it
+        event = MovementSettled(movement.flow, movement.number, settled.status.value, skipped)
+        self._context.reporter.report(event)
         return settled
 
     async def _behind_fence(
