@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
 import click
 
+from pipeline.cli.output.json_output import json_alone
 from pipeline.cli.output.logs import configure_logs
 from pipeline.kit.configuration.names import REQUIRES
 from pipeline.processes.process_setup import configure_runtime
@@ -55,9 +57,15 @@ def with_settings(command: Callable[..., object]) -> Callable[..., object]:
     return common_options(call)
 
 
-def json_option(command: Command) -> Command:
-    """Add --json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
+def json_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add --json. Nothing else reaches standard output then, whatever plug-ins print."""
+
+    @functools.wraps(command)
+    def call(*arguments: object, as_json: bool, **options: object) -> object:
+        with json_alone() if as_json else nullcontext():
+            return command(*arguments, as_json=as_json, **options)
+
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(call)
 
 
 def setting_flags(command: Command) -> Command:

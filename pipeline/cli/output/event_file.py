@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import click
 import orjson
 
+from pipeline.cli.output.json_output import print_json
 from pipeline.cli.output.text import columns, count, printable
 from pipeline.codec.event_files.header import encode_header
 from pipeline.codec.values import parse_line
@@ -44,13 +45,13 @@ class EventFilePrinter:
 
     def _print_header(self, header: Header) -> None:
         if self._as_json:
-            click.echo(encode_header(header), nl=False)
+            print_json(encode_header(header).decode())
         else:
             click.echo("\n".join(_header_lines(header)))
 
     def _print_record(self, line: bytes) -> None:
         if self._as_json:
-            click.echo(line)
+            print_json(f"{line.decode()}\n")
             return
         for kind, values in parse_line(line, f"record {self._records}").items():
             sign = {"upsert": "+", "delete": "-"}.get(kind, "?")

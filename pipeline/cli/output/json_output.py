@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from typing import TextIO
 
 import orjson
 
@@ -15,6 +17,27 @@ from pipeline.domain.lifecycle.wish import Wish
 from pipeline.domain.movement import HeldDeletes, Movement
 from pipeline.domain.progress.scores import Shown
 
+_outputs: list[TextIO] = []
+"""Where JSON goes, while standard output is kept for it."""
+
+
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """Keep standard output for JSON. What plug-ins and their libraries print goes to standard error."""
+    _outputs.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _outputs.pop()
+
+
+def print_json(text: str) -> None:
+    """Print text that is JSON already, with the ends of its lines."""
+    output = _outputs[-1] if _outputs else sys.stdout
+    output.write(text)
+    output.flush()
+
 
 def print_object(document: Mapping[str, object]) -> None:
     """Print one object on one line. Lone surrogates, which orjson rejects, are escaped."""
@@ -22,8 +45,7 @@ def print_object(document: Mapping[str, object]) -> None:
         line = orjson.dumps(document)
     except TypeError:
         line = json.dumps(document).encode()
-    sys.stdout.write(line.decode() + "\n")
-    sys.stdout.flush()
+    print_json(line.decode() + "\n")
 
 
 def inventory_object(inventory: Inventory) -> dict[str, object]:
