@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,8 +21,17 @@ _BETWEEN = (PACKAGE, contextlib.__file__)
 
 def line_of(function: Callable[..., Any]) -> str:
     """Return the file and the line where a function begins."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(inspect.unwrap(called(function)), "__code__", None)
     return calling_line() if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that is called in the end where an author gives a partial, or an object that has `__call__`."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function) or not callable(function):
+        return function  # an author may give anything
+    return type(function).__call__
 
 
 def calling_line() -> str:

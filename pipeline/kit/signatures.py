@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
-from pipeline.kit.authors_line import line_of, misuse
+from pipeline.kit.authors_line import called, line_of, misuse
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -27,8 +27,8 @@ def check_name(value: object, what: str, line: str) -> None:
 
 def check_coroutine(function: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
     """ConfigurationError unless `function` is `async def` with these arguments, and returns one value."""
-    if not inspect.iscoroutinefunction(function):
-        how = "yields" if inspect.isasyncgenfunction(function) else "is not async"
+    if not inspect.iscoroutinefunction(called(function)):
+        how = "yields" if inspect.isasyncgenfunction(called(function)) else "is not async"
         raise misuse(line_of(function), f"the function for {what} {how}", _form(arguments, "return its result"))
     _check_arguments(function, what, arguments, "return its result", optional=0)
 
@@ -38,7 +38,7 @@ def check_generator(function: Callable[..., Any], what: str, arguments: Sequence
 
     The last `optional` arguments may be left out.
     """
-    if not inspect.isasyncgenfunction(function):
+    if not inspect.isasyncgenfunction(called(function)):
         how = "does not yield"
         if inspect.isasyncgenfunction(inspect.unwrap(function)):
             how = "has another decorator, such as @asynccontextmanager, which it must not have"

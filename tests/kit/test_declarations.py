@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.kit import Exporter
+from pipeline.kit import Batch, Exporter, Import, Importer, Page
 from pipeline.kit.places.load import load
 from pipeline.kit.places.reference import Kind, PluginReference
 from tests.kit.plugins import HEAD_LINES, write_plugin
+
+
+@dataclass
+class Row:
+    id: int
+
+
+@dataclass
+class Settings:
+    url: str
+
 
 ROW = "@dataclass\nclass Row:\n    id: int\n    name: str\n\nexporter = Exporter('app')\nimporter = Importer('app')\n"
 MISTAKES = [
@@ -165,7 +179,20 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "message"), MISTAKES)
+CALLABLES = [
+    (
+        "class A:\n    def __call__(self, t, b, c): ...  # here\nimporter.applies('a', row=Row)(A())",
+        "the function for .*is not async",
+    ),
+    (
+        "class A:\n    async def __call__(self, t): ...  # here\nimporter.applies('a', row=Row)(A())",
+        "the function for .*takes t",
+    ),
+]
+"""Mistakes in an object that is called like a function: the line of its `__call__` is named."""
+
+
+@pytest.mark.parametrize(("code", "message"), [*MISTAKES, *CALLABLES])
 def test_a_mistake_is_named_with_its_line_and_what_to_do(code: str, message: str, tmp_path: Path) -> None:
     path = write_plugin(tmp_path / "app.py", ROW + code)
     line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "# here" in text)
@@ -198,3 +225,25 @@ def test_a_plugin_that_cannot_be_used_is_named(code: str, message: str, tmp_path
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"There is no file .*app\.py"):
         load(PluginReference(Kind.FILE, str(tmp_path / "app.py"), "exporter"), Exporter)
+
+
+def test_objects_and_partials_that_are_called_like_functions_are_accepted() -> None:
+    class Called:
+        async def __call__(self, client: None) -> AsyncIterator[Row]:
+            yield Row(1)
+
+        async def page(self, client: None, after: str | None) -> Page[Row]:
+            return Page([], next=None)
+
+    class Applies:
+        async def __call__(self, target: None, batch: Batch[Row], ctx: Import) -> None: ...
+
+    async def connect(url: str, settings: Settings) -> AsyncIterator[None]:
+        yield
+
+    exporter, importer = Exporter("app"), Importer("app")
+    exporter.connect(partial(connect, "url"))
+    exporter.rows("a", row=Row, key="id")(Called())
+    exporter.pages("b", row=Row, key="id")(Called().page)
+    importer.applies("a", row=Row)(Applies())
+    assert list(exporter.streams) == ["a", "b"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,35 @@ def test_settings_without_an_annotation_are_named_with_their_line() -> None:
         ConfigurationError, match=r"test_places.py, line .*'settings' has no annotation.*dataclass Settings"
     ):
         read_settings(Connection(connect_without_annotation, takes_settings=True), {}, NAMES, "app")
+
+
+async def connect_to(name: str, settings: Where) -> object:
+    return name, settings
+
+
+@dataclass
+class Where:
+    url: str
+
+
+class Connect:
+    async def __call__(self, settings: Where) -> object:
+        return settings
+
+
+class ConnectWithoutAnnotation:
+    async def __call__(self, settings): ...  # type: ignore[no-untyped-def]
+
+
+@pytest.mark.parametrize("connect", [Connect(), partial(connect_to, "a")])
+def test_an_object_or_a_partial_that_connects_gets_its_settings(connect: Callable[..., Any]) -> None:
+    found = read_settings(Connection(connect, takes_settings=True), {"url": "x"}, NAMES, "app")
+    assert found.value == Where("x")
+
+
+def test_settings_of_an_object_without_an_annotation_are_named_with_its_line() -> None:
+    with pytest.raises(ConfigurationError, match=r"test_places.py, line .* has no annotation.*__call__\(settings: "):
+        read_settings(Connection(ConnectWithoutAnnotation(), takes_settings=True), {}, NAMES, "app")
 
 
 @dataclass

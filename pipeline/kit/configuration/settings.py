@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.kit.authors_line import line_of, misuse
+from pipeline.kit.authors_line import called, line_of, misuse
 from pipeline.kit.configuration.names import REQUIRES, SettingNames
 from pipeline.kit.configuration.secret import REFERENCES, Secret, text_of
 from pipeline.kit.declared import Connection
@@ -83,13 +83,13 @@ def _declared(connection: Connection) -> tuple[Mapping[str, Any], frozenset[str]
         return {}, frozenset(), None
     parameter = next(iter(inspect.signature(function).parameters.values()))
     where = line_of(function)
-    remedy = f"Write async def {function.__name__}({parameter.name}: Settings), with a dataclass Settings"
+    remedy = f"Write async def {called(function).__name__}({parameter.name}: Settings), with a dataclass Settings"
     if parameter.annotation is inspect.Parameter.empty:
         raise misuse(where, f"the argument {parameter.name!r} has no annotation", remedy)
     try:
         type_ = parameter.annotation
         if isinstance(type_, str):
-            type_ = eval(type_, function.__globals__)
+            type_ = eval(type_, called(function).__globals__)
         names, defaults = attributes(type_, where, "type of settings", remedy)
         hints = get_type_hints(type_)
     except ConfigurationError:
