@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.assembly.commands.lifecycle.corrections import RejectedRow, write_csv
 from tests.cli.app import CommandLine, change, contents, make_database
 
 OLD = [number for number in range(1, 101) if number % 90 >= 80]
@@ -156,6 +158,24 @@ def test_a_value_is_corrected_where_the_reason_names_the_column(crm: CommandLine
     assert crm("rejected", "crm", "--load", "rejected.csv").code == 0
     ages = {number: age for number, _, age in contents(crm.directory / "copy.db")}
     assert (ages[80], ages[81]) == (7, 7)
+
+
+def test_text_like_a_formula_is_guarded_in_the_file_and_loaded_as_it_is(crm: CommandLine) -> None:
+    kept = RejectedRow("people", "1/people/full/0", 2, '["@a"]', "name", "=1+1", "-x", "{}")
+    file = io.StringIO(newline="")
+    write_csv([kept], file)
+    (row,) = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
+    assert (row["value"], row["reason"], row["key"]) == ("'=1+1", "'-x", '["@a"]')
+    change(crm.directory / "app.db", "UPDATE people SET name = '=1+1' WHERE id = 80")
+    assert crm("move", "--flow", "crm").code == 1
+    lift_the_check(crm.directory)
+    listed = {**next(row for row in _listed(crm) if row["key"] == "[80]"), "column": "name"}
+    for left in ("'=1+1", "=1+1"):
+        write(crm.directory, [{**listed, "value": left}])
+        assert "No row was corrected" in crm("rejected", "crm", "--load", "rejected.csv").err
+    write(crm.directory, [{**listed, "value": "'=2+2"}])
+    assert crm("rejected", "crm", "--load", "rejected.csv").code == 0
+    assert [name for number, name, _ in contents(crm.directory / "copy.db") if number == 80] == ["=2+2"]
 
 
 def test_a_large_record_is_corrected_too(crm: CommandLine) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import orjson
 
+from pipeline.codec.cells import guarded, unguarded
 from pipeline.codec.values import dumps, refuse_wide_integers
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.ports.destination import KeptRecord
@@ -60,7 +61,8 @@ def write_csv(rows: Iterable[RejectedRow], file: IO[str]) -> None:
     for row in rows:
         line = "" if row.line is None else row.line
         value = cell_of(row.value)
-        writer.writerow((row.file or "", line, row.key, row.column or "", value, row.reason, row.stream, row.record))
+        cells = (row.file or "", line, row.key, row.column or "", value, row.reason, row.stream, row.record)
+        writer.writerow(guarded(cells))
 
 
 def read_csv(file: IO[str], name: str) -> Sequence[Correction]:
@@ -80,7 +82,7 @@ def _read_rows(reader: csv.DictReader[str], name: str) -> Sequence[Correction]:
             f"{name} has no column {', '.join(missing)}. Correct a file that `pipeline rejected FLOW --csv FILE` has written."
         )
     return [
-        Correction(number, *(str(row.get(title) or "") for title in (*wanted, "record")))
+        Correction(number, *(unguarded(str(row.get(title) or "")) for title in (*wanted, "record")))
         for number, row in enumerate(reader, start=2)
     ]
 

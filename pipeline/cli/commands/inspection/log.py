@@ -13,6 +13,7 @@ from pipeline.assembly.commands.people_log import LOG_COLUMNS, Told, log_values,
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import count, moment, printable
+from pipeline.codec.cells import guarded
 from pipeline.domain.errors import ConfigurationError
 from pipeline.settings import Settings
 
@@ -57,7 +58,7 @@ async def _write_csv(flow: str, lines: AsyncIterator[Told], path: Path) -> int:
             writer = csv.writer(file)
             writer.writerow(LOG_COLUMNS)
             async for one in lines:
-                writer.writerow(log_values(flow, one))
+                writer.writerow(guarded(log_values(flow, one)))
                 written += 1
     except OSError as error:
         raise ConfigurationError(

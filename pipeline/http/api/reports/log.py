@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from pipeline.assembly.commands.people_log import LOG_COLUMNS, log_values, read_log
+from pipeline.codec.cells import guarded
 from pipeline.domain.ids import FlowName
 from pipeline.http.access import Viewer
 from pipeline.http.api.paths import FlowPath
@@ -49,5 +50,5 @@ async def _lines(site: Site, flow: FlowName, number: int, form: str) -> AsyncGen
 
 def _csv(values: tuple[object, ...]) -> bytes:
     line = io.StringIO(newline="")
-    csv.writer(line).writerow(values)
+    csv.writer(line).writerow(guarded(values))
     return line.getvalue().encode("utf-8", "surrogatepass")
