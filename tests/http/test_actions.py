@@ -93,6 +93,20 @@ async def test_a_movement_is_paused_resumed_and_stopped(waiting: tuple[Server, S
     assert (await cancelled(server, settings, number)).status is Status.CANCELLED
 
 
+async def test_a_stop_says_that_it_waits_for_the_app(waiting: tuple[Server, Settings]) -> None:
+    server, settings = waiting
+    number = await begin(settings)
+    with anyio.fail_after(30):
+        flows = server.site.runtime.flows
+        while not any(sign.progress.in_hand for sign in await flows.read_signs(FlowName("crm"), number)):  # noqa: ASYNC110  it is stored
+            await anyio.sleep(0.05)
+    assert (await act(server, "stop"))[0] == 200
+    found: Any = (await server.get(f"/api/v1/flows/crm/movements/{number}"))[1]
+    assert found["status"] == "CANCELLATION_REQUESTED"
+    assert "or reported by the app that pulls it, and until " in found["sentence"]
+    assert (await cancelled(server, settings, number)).settled
+
+
 async def test_a_start_is_queued_shown_and_taken_back(waiting: tuple[Server, Settings]) -> None:
     server, settings = waiting
     number = await begin(settings)

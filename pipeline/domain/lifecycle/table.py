@@ -64,7 +64,7 @@ class Facts:
     backquotes, that moves what is missing.
     `silent` names workers that hold work and show no sign of life; `silent_seconds` is the time since the last sign of
     anybody, `patience_seconds` how long that may last. `paused` and `stopped` are groups. `refused` is why the destination
-    refuses everything.
+    refuses everything. `grace_ends` is when a Movement that is to stop ends although something is in hand.
     """
 
     outcome: Status | None = None
@@ -83,6 +83,7 @@ class Facts:
     rejected_at_source: int = 0
     again: str = "`pipeline rerun`"
     life_ends: datetime | None = None
+    grace_ends: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def state_of(facts: Facts, now: datetime) -> State:
     if facts.outcome is not None:
         return State(status, facts.because, _settled(facts))
     if status is Status.CANCELLATION_REQUESTED:
-        return State(status, Reason.STOPPING, f"It is to stop, {facts.wish}. {_left(facts)}")
+        return State(status, Reason.STOPPING, f"It is to stop, {facts.wish}. {_left(facts)}{_until(facts)}")
     if status is Status.PAUSED and (facts.in_hand or facts.working):
         return State(Status.IN_PROGRESS, Reason.PAUSING, f"It is to pause, {facts.wish}. {_left(facts)}")
     if status is Status.PAUSED:
@@ -167,6 +168,16 @@ def _left(facts: Facts) -> str:
     if facts.silent:
         return f"{_names(facts.silent)} held work, and shows no sign of life."
     return "Work in hand is ending." if facts.working else "Nothing is in hand."
+
+
+def _until(facts: Facts) -> str:
+    """Say what a Movement that is to stop waits for."""
+    if not facts.in_hand or facts.grace_ends is None:
+        return ""
+    return (
+        " It waits until that is imported, or reported by the app that pulls it, and until "
+        f"{facts.grace_ends:%Y-%m-%d %H:%M} UTC at most."
+    )
 
 
 def _names(workers: Sequence[str]) -> str:

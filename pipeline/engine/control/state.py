@@ -24,6 +24,7 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
     """Return the state of a Movement at `now`, a time that is not before the latest date in the store."""
     alive = [sign for sign in signs if now - sign.stored <= patience(limits)]
     working = [sign for sign in alive if sign.progress.working]
+    deadlines = deadlines_of(movement, limits)
     last = max((movement.updated, *(sign.stored for sign in signs)))
     facts = replace(
         movement.facts(now),
@@ -32,7 +33,8 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
         silent=[sign.progress.worker for sign in signs if sign.progress.working and sign not in alive],
         silent_seconds=max((now - last).total_seconds(), 0.0),
         patience_seconds=LEASES_WITHOUT_A_SIGN * limits.visibility_seconds,
-        life_ends=movement.created + timedelta(seconds=deadlines_of(movement, limits).life_seconds),
+        life_ends=movement.created + timedelta(seconds=deadlines.life_seconds),
+        grace_ends=(movement.wish.when or movement.updated) + timedelta(seconds=deadlines.stop_grace_seconds),
     )
     return state_of(facts, now)
 

@@ -169,6 +169,8 @@ def test_a_stop_shows_what_holds_it_up() -> None:
     nothing = state_of(Facts(attempts=1, wish=STOP), NOW)
     assert {one.status for one in (in_hand, frozen, nothing)} == {Status.CANCELLATION_REQUESTED}
     assert "1 Event File is in hand" in in_hand.sentence
+    pulled = state_of(Facts(attempts=1, wish=STOP, in_hand=1, working=True, grace_ends=NOW), NOW).sentence
+    assert f"or reported by the app that pulls it, and until {NOW:%Y-%m-%d %H:%M} UTC at most" in pulled
     assert "Worker host:7 held work, and shows no sign of life" in frozen.sentence
     assert "Nothing is in hand" in nothing.sentence
 
