@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from pipeline.domain.event_file import FileEntry, Header
@@ -101,7 +101,8 @@ class FileToLoad:
 
     `original_movement` is the Movement that this one runs again, 0 if none. Once `stopping` returns True, the Movement is to
     pause or to stop after this file. `note_busy` keeps the Movement from being taken for one in which nothing moves.
-    `note_commit` takes the seconds of the commit, which a destination SHOULD wrap in `committing`.
+    `note_commit` takes the seconds of the commit, which a destination SHOULD wrap in `committing`. A destination MAY count in
+    `opened` which Binary Files it has opened for its records.
     """
 
     entry: FileEntry
@@ -114,6 +115,7 @@ class FileToLoad:
     note_busy: NoteBusy = lambda text, is_over: None
     note_commit: Callable[[float], None] = lambda seconds: None
     read_contents: ReadContents = no_contents
+    opened: set[BinaryId] = field(default_factory=set)
 
     @contextmanager
     def committing(self) -> Iterator[None]:

@@ -108,6 +108,33 @@ def test_verify_compares_contents(pipeline: CommandLine, tmp_path: Path) -> None
     assert contents(tmp_path / "copy.db", "files") == wanted({**dict.fromkeys(range(100), "1"), 9: "2"})
 
 
+def test_the_summary_counts_the_binary_files_that_a_database_has_got(pipeline: CommandLine) -> None:
+    moved = pipeline(*MOVE, "--json").objects[-1]
+    assert moved["binary_files"] == {"stored": 100, "reused": 0, "imported": 100, "failed": 0}
+
+
+def test_the_summary_counts_the_binary_files_that_a_handler_has_opened(pipeline: CommandLine, tmp_path: Path) -> None:
+    write(tmp_path, dict.fromkeys(range(31), "1"))
+    app = (tmp_path / "app.py").read_text()
+    opens = "            async with ctx.binary(record.row.content) as pieces:\n"
+    guard = "            if record.key == 7:\n                continue\n"
+    (tmp_path / "app.py").write_text(app.replace(opens, guard + opens))
+    move = (
+        "move",
+        "./app.py:exporter",
+        "./app.py:importer",
+        "--source-set",
+        "path=.",
+        "--destination-set",
+        "path=there",
+    )
+    moved = pipeline(*move, "--flow", "crm", "--json").objects[-1]
+    assert moved["binary_files"] == {"stored": 31, "reused": 0, "imported": 30, "failed": 0}
+    write(tmp_path, {**dict.fromkeys(range(31), "1"), 3: "2"})
+    again = pipeline(*move, "--flow", "crm", "--json").objects[-1]
+    assert again["binary_files"] == {"stored": 1, "reused": 0, "imported": 1, "failed": 0}
+
+
 def test_compact_and_prune_keep_what_rows_name_and_no_more(pipeline: CommandLine, tmp_path: Path) -> None:
     assert pipeline(*MOVE).code == 0
     assert len(read_since(tmp_path)) == 100

@@ -11,7 +11,7 @@ import orjson
 from pipeline.codec.event_files.array_lines import NamedLines
 from pipeline.codec.values import refuse_wide_integers
 from pipeline.domain.contents import parse_content
-from pipeline.ports.destination import FileToLoad, OpenBinary
+from pipeline.ports.destination import FileToLoad
 
 MAX_CONTENT_BYTES = 256 * 1024 * 1024
 """A larger content makes its record a rejected one: a database takes four times as much memory for it."""
@@ -36,7 +36,7 @@ async def _blocks(file: FileToLoad, names: Sequence[str]) -> AsyncGenerator[byte
     async for block in file.blocks:
         for line in named.of(block).splitlines(keepends=True):
             refuse_wide_integers(line, f"Event File {file.entry.id}")
-            lines.append(await _with_contents(line, names, file.open_binary))
+            lines.append(await _with_contents(line, names, file))
             size += len(lines[-1])
             if size >= BLOCK_BYTES:
                 yield b"".join(lines)
@@ -45,7 +45,7 @@ async def _blocks(file: FileToLoad, names: Sequence[str]) -> AsyncGenerator[byte
         yield b"".join(lines)
 
 
-async def _with_contents(line: bytes, names: Sequence[str], open_binary: OpenBinary) -> bytes:
+async def _with_contents(line: bytes, names: Sequence[str], file: FileToLoad) -> bytes:
     """Return an upsert line with the bytes of its contents. Any other line is for the loader to judge."""
     try:
         row = orjson.loads(line)["upsert"]
@@ -54,7 +54,7 @@ async def _with_contents(line: bytes, names: Sequence[str], open_binary: OpenBin
         return line
     for name, id_ in ids.items():
         content = bytearray()
-        async with open_binary(id_) as pieces:
+        async with file.open_binary(id_) as pieces:
             async for piece in pieces:
                 if len(content) <= MAX_CONTENT_BYTES:
                     content += piece
@@ -62,4 +62,5 @@ async def _with_contents(line: bytes, names: Sequence[str], open_binary: OpenBin
             row[name] = {"$unloadable": f"a content of more than {MAX_CONTENT_BYTES:,} bytes"}
         else:
             row[name] = {"$bytes": b64encode(content).decode()}
+            file.opened.add(id_)
     return orjson.dumps({"upsert": row}, option=orjson.OPT_APPEND_NEWLINE)

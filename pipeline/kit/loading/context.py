@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blake3 import blake3
 
-from pipeline.domain.ids import EventFileId, parse_binary_id
+from pipeline.domain.ids import BinaryId, EventFileId, parse_binary_id
 from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.errors import Refused
@@ -127,6 +127,7 @@ class ImportContext:
     original_movement: int | None = None
     is_stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
+    opened: set[BinaryId] = field(default_factory=set)
 
     def after(self, failures: int) -> ImportContext:
         """Return the context for the next try, after this number of calls of the handler that failed."""
@@ -177,13 +178,18 @@ class ImportContext:
         if not isinstance(value, Binary) or value.version is None:
             fault = f"ctx.binary is given a value of the type {type(value).__name__}"
             raise misuse(calling_line(), fault, "Give it the value of a Binary field of the row")
-        async with self.open_binary(parse_binary_id(value.version)) as pieces:
+        id_ = parse_binary_id(value.version)
+        async with self.open_binary(id_) as pieces:
             yield aiter(pieces)
+        self.opened.add(id_)
 
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """Makes the contexts of the records of one Event File. `held`: ids that are put wait there for a transaction's end."""
+    """Makes the contexts of the records of one Event File. `held`: ids that are put wait there for a transaction's end.
+
+    `opened` are the Binary Files that handlers have opened, and that were what was stored.
+    """
 
     ids: StoredIds
     namespace: str
@@ -196,6 +202,7 @@ class Contexts:
     note_busy: NoteBusy = lambda text, is_over: None
     held: Held | None = None
     created: Sequence[str] = ()
+    opened: set[BinaryId] = field(default_factory=set)
 
     def context(self, file: EventFileId, line: int) -> ImportContext:
         """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
@@ -215,4 +222,5 @@ class Contexts:
             self.original_movement,
             self.is_stopping,
             self.note_busy,
+            self.opened,
         )

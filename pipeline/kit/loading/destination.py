@@ -192,6 +192,7 @@ class ImporterSession:
             original_movement=file.original_movement or None,
             is_stopping=file.stopping,
             note_busy=file.note_busy,
+            opened=file.opened,
         )
         if handler.creates:
             await self._ids.refresh()  # another worker may have begun this file
@@ -223,7 +224,7 @@ class ImporterSession:
             await self._ids.release(found.ids)
         if isinstance(found, KeptMark):
             return await self._mark(importing.file, found, ())
-        return await self._mark(importing.file, found.mark(importing.file.movement), found.rejections)
+        return await self._mark(importing.file, importing.mark(found), found.rejections)
 
     def _transactions(self) -> Transactions:
         functions = self._importer.transactions

@@ -44,10 +44,6 @@ class Tally:
     rejections: list[Rejection] = field(default_factory=list)
     ids: str = ""
 
-    def mark(self, movement: int) -> KeptMark:
-        """Return the mark of the file."""
-        return KeptMark(self.accepted - self.deletes, self.deletes, self.rejected, 0, movement, ids=self.ids)
-
 
 @dataclass(frozen=True, slots=True)
 class FileImport:
@@ -72,6 +68,11 @@ class FileImport:
             for records in self.reader.read(block, line, self.file.entry.id):
                 yield records
                 line += len(records.values)
+
+    def mark(self, tally: Tally) -> KeptMark:
+        """Return the mark of the file."""
+        upserts, movement, binaries = tally.accepted - tally.deletes, self.file.movement, len(self.contexts.opened)
+        return KeptMark(upserts, tally.deletes, tally.rejected, binaries, movement, ids=tally.ids)
 
     async def apply(self) -> Tally:
         """Apply the records: again after a crash, which is harmless."""
@@ -170,7 +171,7 @@ class FileImport:
             load.check()
             await self.contexts.telling.store()
             tally.ids = await self.contexts.ids.hold(load.held)
-            await transactions.write_mark(transaction, id_, tally.mark(self.file.movement))
+            await transactions.write_mark(transaction, id_, self.mark(tally))
             found.append(tally)
 
         await transactions.run(make, work)

@@ -66,6 +66,6 @@ def complete(ledger: ImportLedger, load: FileLoad, file: FileToLoad) -> Loaded:
         retry_blocked(ledger, load, file.entry.id)
     load.end()
     rejections = tuple(ledger.rejections(file.entry.id))
-    mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
+    mark = Mark(load.upserts, load.deletes, len(rejections), len(file.opened), file.movement)
     ledger.complete(file.entry.id, mark)
     return Loaded(mark, rejections, load.target.skipped)

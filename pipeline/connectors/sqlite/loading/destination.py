@@ -278,7 +278,7 @@ class SqliteDestinationSession:
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
         load.finish(file.entry.id)
         rejections = tuple(self._ledger.rejections(file.entry.id))
-        mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
+        mark = Mark(load.upserts, load.deletes, len(rejections), len(file.opened), file.movement)
         self._ledger.mark(file.entry.id, mark)
         return Loaded(mark, rejections, target.skipped)
 

@@ -52,6 +52,7 @@ class TransactionLoad(StreamLoad):
     def begin(self, refused: dict[Place, RejectedError], suspects: set[Place], failures: int) -> None:
         """Begin a transaction, after this number of failed ones. The ids that its handlers put are `held`."""
         self.refused, self.suspects, self._tries, self.held, self.is_broken = refused, suspects, 1, {}, False
+        self._contexts.opened.clear()
         self._contexts = replace(self._contexts, held=self.held, attempt=self._contexts.attempt + failures)
 
     def check(self) -> None:
