@@ -70,6 +70,10 @@ class WebhookSender:
             return NotDelivered(f"its certificate is not valid: {_brief(error.certificate_error)}")
         except aiohttp.ClientConnectorError as error:
             return NotDelivered(f"it cannot be reached: {_brief(error.os_error)}")
+        except aiohttp.ServerDisconnectedError:
+            return NotDelivered("it closed the connection and had not answered")
+        except aiohttp.ClientResponseError as error:
+            return NotDelivered(f"its answer is not HTTP: {_brief_text(error.message)}")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return NotDelivered(f"the request failed: {_brief(error) or type(error).__name__}")
         except PipelineError as error:
@@ -159,7 +163,8 @@ def _answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
         return NotDelivered(
             f"it answered {status}, a redirect to {target}, which is not followed. Give the endpoint the right URL"
         )
-    text = body[:KEPT_CHARACTERS].decode(errors="replace").strip()
+    is_plain = "content-encoding" not in response.headers  # others are not unpacked: they may be huge then
+    text = body[:KEPT_CHARACTERS].decode(errors="replace").strip() if is_plain else ""
     retry_after = _retry_after(response.headers.get("retry-after", "")) if status in _THROTTLING else None
     return NotDelivered(f"it answered {status}{f': {text}' if text else ''}", retry_after=retry_after)
 
@@ -177,4 +182,8 @@ def _retry_after(text: str) -> timedelta | None:
 
 def _brief(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(str(text).split())[:300]
+    return _brief_text(str(text))
+
+
+def _brief_text(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -238,6 +238,33 @@ async def test_an_answer_means_what_its_status_says(status: int, headers: dict[s
         assert await send(endpoint(f"http://127.0.0.1:{server.port}")) == expected
 
 
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "it closed the connection and had not answered"),
+        (b"HTTP/1.1 20", "it closed the connection and had not answered"),
+        (b"fine", "its answer is not HTTP: Bad status line"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+            "its answer is not HTTP: Invalid character in Content-Length",
+        ),
+        (b"HTTP/1.1 500 no\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", "it answered 500"),
+    ],
+)
+async def test_what_is_wrong_with_an_answer_is_said_in_words(raw: bytes, reason: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        found = await send(endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+    assert isinstance(found, NotDelivered)
+    assert found.reason.startswith(reason)
+    assert "message=" not in found.reason
+    assert "�" not in found.reason
+
+
 async def test_a_huge_answer_is_not_read_to_its_end() -> None:
     async with serving(Server(lambda: web.Response(status=500, body=b"x" * 50_000_000))) as server:
         answer = await send(endpoint(f"http://127.0.0.1:{server.port}"))
