@@ -1,11 +1,11 @@
-"""SIGINT and SIGTERM, in two steps: the first stops cleanly, the second ends the process at once."""
+"""SIGINT, SIGTERM and SIGHUP, in two steps: the first stops cleanly, the second ends the process at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, TypeVar
 
 import anyio
@@ -46,13 +46,35 @@ async def _until_interrupted(work: Callable[[], Awaitable[Result]], stopping: st
 async def _cancel_at_signal(
     scope: anyio.CancelScope, stopping: str, *, task_status: anyio.abc.TaskStatus[None]
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    terminals = _terminals()
+    with anyio.open_signal_receiver(*_heeded()) as signals:
         task_status.started()
-        async for _ in signals:
+        async for number in signals:
             if scope.cancel_called:
                 _exit_now()
+            if number == signal.SIGHUP:
+                _leave(terminals)
             print(stopping, file=sys.stderr, flush=True)
             scope.cancel()
+
+
+def _heeded() -> Sequence[signal.Signals]:
+    """Return the signals that stop a command. `nohup` ignores SIGHUP, and so it stays ignored."""
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM) if is_ignored else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _terminals() -> Sequence[int]:
+    """Return the descriptors of the outputs that are terminals. Once a terminal has hung up, it is none."""
+    return [stream.fileno() for stream in (sys.stdout, sys.stderr) if stream.isatty()]
+
+
+def _leave(terminals: Sequence[int]) -> None:
+    """Drop what is printed to these from now on: they have hung up, and to write to them is an error."""
+    for terminal in terminals:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, terminal)
+        os.close(nowhere)
 
 
 def _exit_now() -> None:
@@ -73,11 +95,14 @@ def end_at_once() -> NoReturn:
 
 
 async def set_at_signal(stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    """Set `stop` at the first SIGTERM or SIGINT; at the second end the process, with exit code 128 + the signal."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    """Set `stop` at the first SIGTERM, SIGINT or SIGHUP; at the second end the process, with exit code 128 + the signal."""
+    terminals = _terminals()
+    with anyio.open_signal_receiver(*_heeded()) as signals:
         task_status.started()
         async for number in signals:
             if stop.is_set():
                 os._exit(128 + number)
+            if number == signal.SIGHUP:
+                _leave(terminals)
             log.warning("worker_draining", signal=signal.Signals(number).name)
             stop.set()

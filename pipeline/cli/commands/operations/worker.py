@@ -40,9 +40,9 @@ def worker(
     Exporters take up Movements that `pipeline start` has announced; importers take part in every group that is complete.
     Run as many of each as the work needs, on as many machines. When one dies, the others take over its work.
 
-    The first SIGTERM or SIGINT drains: the transaction in hand ends, and messages are given back. The second ends the
-    process at once. Exit code: 0 drained; 130 or 143 ended at once; 1 the work failed; 2 wrong usage or settings. Logs
-    go to standard error, from level info on unless the settings say otherwise.
+    The first SIGTERM, SIGINT or SIGHUP drains: the transaction in hand ends, and messages are given back. The second
+    ends the process at once. Exit code: 0 drained; 129, 130 or 143 ended at once; 1 the work failed; 2 wrong usage or settings.
+    Logs go to standard error, from level info on unless the settings say otherwise.
     """
     settings = prepare(home, config, log_level="info", flags={"metrics_listen": metrics_listen})
     run_async(lambda: _run(Role(role), settings, health_file, flows))

@@ -106,8 +106,8 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
     """Serve the HTTP API, the dashboard and metrics until stopped.
 
     Any number of servers may run over one bucket. Without --auth, the server is reached from this machine alone; a token
-    for this run is made and printed as a link. The first SIGTERM or SIGINT ends it within a second. Exit code: 0 stopped;
-    2 wrong usage or settings.
+    for this run is made and printed as a link. The first SIGTERM, SIGINT or SIGHUP ends it within a second. Exit code:
+    0 stopped; 2 wrong usage or settings.
     """
     settings = prepare(home, config, log_level="info")
     options = _Options(**given)  # type: ignore[arg-type]
