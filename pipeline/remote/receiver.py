@@ -145,7 +145,7 @@ class Receiver:
             await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 
     def _decoded(self, what: str, text: bytes) -> _Answer:
-        if not text.strip():
+        if what == "end" or not text.strip():
             return _Answer()
         try:
             return msgspec.json.decode(text, type=_Answer)

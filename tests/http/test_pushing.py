@@ -99,7 +99,7 @@ async def test_a_service_that_does_not_know_us_ends_the_movement(tmp_path: Path)
 class Unkind:
     """A service that answers as a test wants, and remembers what it was asked."""
 
-    answer: Callable[[str, Any, int], tuple[int, dict[str, Any], dict[str, str]]]
+    answer: Callable[[str, Any, int], tuple[int, Any, dict[str, str]]]
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -135,6 +135,13 @@ async def test_a_service_that_asks_to_wait_is_waited_for(tmp_path: Path, until: 
     batches = [headers["Idempotency-Key"] for what, headers, _ in service.asked if what == "batch"]
     assert len(set(batches)) == 2  # one for each file, the same at each try
     assert len(batches) == 9
+
+
+async def test_the_answer_to_an_end_may_be_anything(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=4)
+    service = Unkind(lambda what, body, time: (200, ["taken"] if what == "end" else {}, {}))
+    async with unkind(service) as url:
+        assert (await run(tmp_path, url)).status is Status.SUCCESS
 
 
 async def test_what_a_service_has_is_not_sent_again(tmp_path: Path) -> None:
