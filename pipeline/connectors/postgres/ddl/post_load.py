@@ -212,11 +212,22 @@ class _Table:
                     statement = f"{alter} ADD {identity_clause(column, native)}"
                     sequence = identity_sequence(column["name"], native)
                     name = None if sequence is None else sequence["name"]
+                    if sequence is not None and self._is_serial(native, column["name"], sequence):
+                        former = qualified(sequence["schema"], sequence["name"])
+                        yield from self._create(f"the sequence {name}", f"DROP SEQUENCE {former}")
                     yield from self._create(f"the identity of {column['name']}", statement, native, name)
                 elif default is not None and (present["expression"] is None or native is not self._native):
                     yield from self._create(f"the default of {column['name']}", f"{alter} SET DEFAULT {default}")
                 elif native is not self._native:
                     yield from self._create(f"the default of {column['name']}", f"{alter} DROP DEFAULT")
+
+    def _is_serial(self, native: Native, column: str, sequence: Native) -> bool:
+        """Whether a column without an identity still owns a sequence of this name, which its default took numbers from."""
+        row = self._connection.execute(
+            "SELECT to_regclass(pg_get_serial_sequence(%s, %s)) = to_regclass(%s)",
+            (qualified(*name_of(native)), column, qualified(sequence["schema"], sequence["name"])),
+        ).fetchone()
+        return row == (True,)
 
     def _with_columns(self) -> Iterator[tuple[Native, Mapping[str, Row]]]:
         """Give the descriptions of the table and of partitions with columns of their own, each with its columns here."""
