@@ -32,7 +32,7 @@ UNION ALL SELECT 'domain', k.conname::text, coalesce(k.conbin::text, '')
 FROM types AS s JOIN pg_constraint AS k ON k.contypid = s.oid
 UNION ALL SELECT 'null', attname::text, '' FROM columns WHERE attnotnull
 UNION ALL SELECT 'check', conname::text, conbin::text FROM pg_constraint
-WHERE conrelid = %(table)s AND contype = 'c' AND conkey <@ (SELECT array_agg(attnum) FROM columns)
+WHERE conrelid = %(table)s AND contype = 'c' AND conkey OPERATOR(pg_catalog.<@) (SELECT array_agg(attnum) FROM columns)
 UNION ALL SELECT 'unseen', '', '' FROM pg_class
 WHERE oid = %(table)s AND (relkind <> 'r' OR relispartition OR relhassubclass)
 UNION ALL SELECT 'unseen', '', '' FROM types AS s JOIN pg_type AS t ON t.oid = s.oid
