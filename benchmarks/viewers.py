@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,8 @@ async def follow(url, cookies, at):
             await asyncio.sleep(int((re.search(r"every (\\d+)s", text) or [0, "5"])[1]))
             async with client.get(url, headers={"HX-Request": "true"}) as answer:
                 text = await answer.text()
+            assert answer.status in (200, 404), answer.status  # a Movement that has not begun is not there
+            print(answer.status, flush=True)
 async def main(base, token, flow, viewers):
     paths = [f"/flows/{flow}", f"/flows/{flow}/movements/1"]
     await asyncio.gather(*(follow(base + paths[n % 2], {"pipeline_token": token}, n / 20) for n in range(int(viewers))))
@@ -45,18 +47,20 @@ def run(directory: Path) -> None:
         db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, more TEXT)")
         db.executemany("INSERT INTO t VALUES (?, ?, ?)", ((row, f"name {row}", "x" * 80) for row in range(ROWS)))
     seconds: dict[int, list[float]] = {0: [], VIEWERS: []}
-    busy = []
+    busy, answers = [], []
     with _serving(directory) as (base, token, server):
         for pair in range(PAIRS):
             for viewers, times in seconds.items():
                 flow, copy = f"flow{viewers}-{pair}", f"{viewers}-{pair}.db"
                 create = [*PIPELINE, "flow", "create", flow, "app.db", copy, "--home", "home"]
                 subprocess.run(create, cwd=directory, check=True, capture_output=True)
-                with _watching(base, token, flow, viewers):
+                with _watching(base, token, flow, viewers, directory / "answers") as answered:
+                    asked = answered()
                     before = sum(server.cpu_times()[:2])
                     times.append(_move(directory, copy, flow))
                     if viewers:
                         busy.append((sum(server.cpu_times()[:2]) - before) / times[-1])
+                        answers.append((answered() - asked) / times[-1])
     for viewers, times in seconds.items():
         median = statistics.median(times)
         print(
@@ -65,6 +69,9 @@ def run(directory: Path) -> None:
     ratios = [alone / watched for alone, watched in zip(seconds[0], seconds[VIEWERS], strict=True)]
     print(f"  throughput, median of the pairs {statistics.median(ratios):6.3f} (wanted: at least {LEAST})")
     print(f"  of one processor, the server takes {statistics.median(busy):6.1%} while they look")
+    print(f"  pages answered a second            {statistics.median(answers):6.1f}")
+    if not min(answers):
+        raise SystemExit("In a pair, no page was answered: the machine is too busy to measure this.")
 
 
 def _move(directory: Path, copy: str, flow: str) -> float:
@@ -88,15 +95,20 @@ def _serving(directory: Path) -> Iterator[tuple[str, str, psutil.Process]]:
 
 
 @contextmanager
-def _watching(base: str, token: str, flow: str, viewers: int) -> Iterator[None]:
-    """Let this number of pages follow a Flow and its Movement, at the lowest priority: they stand for other computers."""
+def _watching(base: str, token: str, flow: str, viewers: int, answers: Path) -> Iterator[Callable[[], int]]:
+    """Let this number of pages follow a Flow and its Movement, at the lowest priority: they stand for other computers.
+
+    Gives a function that returns how many answers of the server they have got.
+    """
     if not viewers:
-        yield
+        yield lambda: 0
         return
     follow = ["nice", "-n", "19", sys.executable, "-c", FOLLOW, base, token, flow, str(viewers)]
-    with subprocess.Popen(follow) as pages:
+    with answers.open("wb") as file, subprocess.Popen(follow, stdout=file) as pages:
         try:
             time.sleep(SETTLED_SECONDS)
-            yield
+            yield lambda: answers.read_bytes().count(b"\n")
+            if pages.poll() is not None:
+                raise SystemExit("The pages have stopped to follow: what was measured is worth nothing.")
         finally:
             pages.terminate()
