@@ -67,3 +67,17 @@ async def test_a_not_null_that_children_do_not_have_or_old_rows_contradict_follo
     await succeed(movements)
     assert copy.rows(NOT_NULLS) == source.rows(NOT_NULLS)
     assert await equal(movements)
+
+
+async def test_a_child_that_comes_later_inherits_from_a_parent_with_a_check(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    source.run("CREATE TABLE parent (id int PRIMARY KEY, v int CHECK (v > 0), x int CHECK (x > 0) NO INHERIT)")
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    await succeed(movements)
+    source.run("CREATE TABLE child () INHERITS (parent)", "INSERT INTO child VALUES (1, 2, -3)")
+    await succeed(movements)
+    rows = "SELECT tableoid::regclass::text, id, v, x FROM parent"
+    checks = "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c' ORDER BY 1, 2"
+    assert copy.rows(rows) == source.rows(rows)
+    assert copy.rows(checks) == source.rows(checks)
+    assert await equal(movements)

@@ -86,6 +86,14 @@ def _with_present(connection: Connection, tables: Sequence[_Table], related: Set
             yield table
 
 
+_CHECKS = """
+SELECT k.conname::text, pg_get_constraintdef(k.oid) FROM pg_constraint AS k
+WHERE k.conrelid = to_regclass(%(parent)s) AND k.contype = 'c' AND NOT k.connoinherit AND NOT EXISTS (
+    SELECT FROM pg_constraint AS c WHERE c.conrelid = to_regclass(%(child)s) AND c.conname = k.conname)
+"""
+"""The checks of a parent that a table has to have before it inherits from it."""
+
+
 class _Table:
     """Creates what one table lacks of its description. `present` tells what it has."""
 
@@ -108,6 +116,12 @@ class _Table:
                 (self._sql, qualified(*parent)),
             )
             if not present.rowcount:
+                checks = self._connection.execute(
+                    _CHECKS, {"child": self._sql, "parent": qualified(*parent)}
+                ).fetchall()
+                for check, definition in checks:
+                    statement = f"ALTER TABLE {self._sql} ADD CONSTRAINT {quoted(check)} {definition}"
+                    yield from self._create(f"the constraint {check}", statement)
                 statement = f"ALTER TABLE {self._sql} INHERIT {qualified(*parent)}"
                 yield from self._create(f"the inheritance from {parent[1]}", statement)
 
