@@ -62,7 +62,8 @@ class Facts:
     `outcome` is the final status. `in_hand` counts the Event Files that live workers import or are about to.
     `rejected` records may be tried again, `rejected_at_source` may not; None: not known. `again` is the command, in
     backquotes, that moves what is missing.
-    `silent` names workers that hold work and show no sign of life; `silent_seconds` is the time since the last sign of
+    `silent` names workers that hold work and show no sign of life; `gone` is the process that moved all of it alone, and has
+    stopped. `silent_seconds` is the time since the last sign of
     anybody, `patience_seconds` how long that may last. `paused` and `stopped` are groups. `refused` is why the destination
     refuses everything. `grace_ends` is when a Movement that is to stop ends although something is in hand.
     """
@@ -76,6 +77,7 @@ class Facts:
     in_hand: int = 0
     working: bool = False
     silent: Sequence[str] = ()
+    gone: str = ""
     silent_seconds: float = 0.0
     patience_seconds: float = 120.0
     refused: str = ""
@@ -133,9 +135,11 @@ def _settled(facts: Facts) -> str:
 
 
 def _in_progress(facts: Facts) -> State:
-    quiet = not facts.working and (bool(facts.silent) or facts.silent_seconds > facts.patience_seconds)
-    if quiet and (facts.silent or not (facts.refused or facts.paused)):
+    known = bool(facts.silent or facts.gone)
+    quiet = not facts.working and (known or facts.silent_seconds > facts.patience_seconds)
+    if quiet and (known or not (facts.refused or facts.paused)):
         who = f" {_names(facts.silent)} held work, and shows no sign of life." if facts.silent else ""
+        who = f" Process {facts.gone} has stopped." if facts.gone and not who else who
         remedy = "Start a worker with `pipeline worker all`, or run `pipeline move` again"
         sentence = f"Nobody works on it, for {facts.silent_seconds:,.0f} seconds.{who} {remedy}; it carries on."
         return State(Status.IN_PROGRESS, Reason.NOBODY_WORKS, sentence)

@@ -31,12 +31,24 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
         in_hand=sum(sign.progress.in_hand for sign in working),
         working=bool(working),
         silent=[sign.progress.worker for sign in signs if sign.progress.working and sign not in alive],
+        gone=_gone(movement, signs),
         silent_seconds=max((now - last).total_seconds(), 0.0),
         patience_seconds=LEASES_WITHOUT_A_SIGN * limits.visibility_seconds,
         life_ends=movement.created + timedelta(seconds=deadlines.life_seconds),
         grace_ends=(movement.wish.when or movement.updated) + timedelta(seconds=deadlines.stop_grace_seconds),
     )
     return state_of(facts, now)
+
+
+def _gone(movement: Movement, signs: Sequence[WorkerSign]) -> str:
+    """Return the process that moved all of a Movement alone and has let go of it; "" if that is not known.
+
+    What is stored of the Movement after that sign, such as that it is resumed, may mean that a process takes it up.
+    """
+    latest = max(signs, key=lambda sign: sign.stored, default=None)
+    if latest is None or latest.progress.working or not latest.progress.percent or movement.exporter:
+        return ""
+    return latest.progress.worker if movement.wish.want is Want.RUN and latest.stored >= movement.updated else ""
 
 
 def shown_progress(

@@ -134,6 +134,13 @@ def test_a_movement_that_nobody_works_on_is_shown_as_that_with_the_remedy() -> N
     assert state_of(Facts(attempts=1, silent=["host:7"], working=True), NOW).reason is Reason.WORKING
 
 
+def test_a_process_that_moved_alone_and_has_stopped_is_named_at_once() -> None:
+    state = state_of(Facts(attempts=1, gone="host:7", silent_seconds=1), NOW)
+    assert state.reason is Reason.NOBODY_WORKS
+    assert "Process host:7 has stopped." in state.sentence
+    assert state_of(Facts(attempts=1, gone="host:7", working=True), NOW).reason is Reason.WORKING
+
+
 def test_a_movement_without_a_worker_says_how_to_start_one() -> None:
     state = state_of(Facts(silent_seconds=9999), NOW)
     assert (state.status, state.reason) == (Status.READY, Reason.WAITS_FOR_WORKER)

@@ -344,6 +344,23 @@ async def test_a_process_that_carries_on_begins_at_the_percent_that_the_killed_o
     assert await progress(world) is None  # it has settled
 
 
+@on_trio
+async def test_a_move_that_is_interrupted_is_named_at_once_until_another_carries_on() -> None:
+    world = world_of()
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.move)
+        await anyio.sleep(2 * LOAD_SECONDS)
+        assert (await state(world)).reason is Reason.WORKING
+        group.cancel_scope.cancel()
+    shown = await state(world)
+    assert shown.reason is Reason.NOBODY_WORKS
+    assert f"Process {(await _workers(world))[0].worker} has stopped." in shown.sentence
+    async with moving(world) as run:
+        await anyio.sleep(LOAD_SECONDS / 2)
+        assert (await state(world)).reason is Reason.WORKING
+    assert run.result[0].status is Status.SUCCESS
+
+
 async def _move_until_killed(world: World, faults: Faults) -> None:
     with pytest.raises(CrashError), unwrap_exception_group():
         await world.move(faults)
