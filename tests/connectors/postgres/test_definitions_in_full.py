@@ -102,6 +102,20 @@ CASES: Cases = {
         ),
         ("ALTER TEXT SEARCH DICTIONARY d (stopwords = 'english')",),
     ),
+    "dictionaries_that_lose_and_get_options": (
+        (
+            "CREATE TEXT SEARCH DICTIONARY d (template = simple, stopwords = 'english')",
+            """CREATE TEXT SEARCH DICTIONARY "d ('" (template = simple, accept = 0)""",
+            "CREATE TEXT SEARCH DICTIONARY f (template = simple)",
+            "CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)",
+            """ALTER TEXT SEARCH CONFIGURATION c ALTER MAPPING FOR asciiword WITH d, "d ('", f""",
+        ),
+        (
+            "ALTER TEXT SEARCH DICTIONARY d (stopwords)",
+            """ALTER TEXT SEARCH DICTIONARY "d ('" (accept, stopwords = 'english')""",
+            "ALTER TEXT SEARCH DICTIONARY f (accept = 1)",
+        ),
+    ),
     "extension_in_another_schema": (
         (
             "CREATE EXTENSION citext SCHEMA extension_in_another_schema",

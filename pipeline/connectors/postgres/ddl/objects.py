@@ -307,25 +307,25 @@ def _changes(present: SchemaObject, wanted: SchemaObject) -> list[str]:
         case "text search configuration" if was == now:
             gone = [it.partition(" WITH ")[0].replace(" ADD MAPPING ", " DROP MAPPING ", 1) for it in former]
             return [*gone, *mappings]
-        case "text search dictionary" if _template(was) == _template(now):
-            options = now.removeprefix(_template(now)).strip(", )")
-            named = {*_option_names(was)} - {*_option_names(now)}
-            return [
-                f"ALTER TEXT SEARCH DICTIONARY {wanted.name} ({', '.join(filter(None, [options, *sorted(named)]))})"
-            ]
+        case "text search dictionary":
+            (former_template, had), (template, options) = _template_and_options(was), _template_and_options(now)
+            if former_template == template:
+                gone = sorted({*_OPTION.findall(had)} - {*_OPTION.findall(options)})
+                changes = ", ".join(filter(None, [options, *gone]))
+                return [f"ALTER TEXT SEARCH DICTIONARY {wanted.name} ({changes})"]
     return []
 
 
-_OPTION = re.compile(r"""("(?:[^"]|"")+"|\w+) = E?'(?:[^']|\'\')*'""")
+_NAME = r'(?:"(?:[^"]|"")+"|\w+)'
+_DICTIONARY = re.compile(rf"CREATE TEXT SEARCH DICTIONARY .+? \(TEMPLATE = ({_NAME}\.{_NAME})(?:, (.*))?\)", re.DOTALL)
+_OPTION = re.compile(rf"({_NAME}) = (?:E?'(?:[^']|'')*'|[^', ]+)")
+"""An option of a dictionary: PostgreSQL writes numbers without quotes."""
 
 
-def _template(create: str) -> str:
-    """Return the statement that creates a text search dictionary, up to its options."""
-    return create[: found.start()] if (found := _OPTION.search(create)) else create.removesuffix(")") + ", "
-
-
-def _option_names(create: str) -> list[str]:
-    return _OPTION.findall(create)
+def _template_and_options(create: str) -> tuple[str, str]:
+    """Return the template of a text search dictionary and its options, from the statement that creates it."""
+    found = _DICTIONARY.fullmatch(create)
+    return (found[1], found[2] or "") if found else (create, "")
 
 
 def _is_unlogged(sequence: SchemaObject) -> bool | None:
