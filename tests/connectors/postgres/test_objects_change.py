@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.postgres.ddl.evolution.types import not_null_changes
 from pipeline.domain.inventory import Fate
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements, equal, succeed
@@ -49,6 +50,22 @@ CASES: Cases = {
             "INSERT INTO t VALUES ('{x}')",
         ),
         ("ALTER DOMAIN d RENAME CONSTRAINT a TO b",),
+    ),
+    "not_null_of_domains_is_renamed_added_and_dropped": (
+        (
+            "CREATE DOMAIN d AS text CONSTRAINT a NOT NULL",
+            "CREATE DOMAIN e AS text NOT NULL",
+            "CREATE DOMAIN f AS text",
+            "CREATE DOMAIN g AS text CONSTRAINT c NOT NULL",
+            "CREATE TABLE t (d d, e e, f f, g g)",
+            "INSERT INTO t VALUES ('x', 'x', 'x', 'x')",
+        ),
+        (
+            "ALTER DOMAIN d RENAME CONSTRAINT a TO b",
+            "ALTER DOMAIN e RENAME CONSTRAINT e_not_null TO b",
+            "ALTER DOMAIN f ADD CONSTRAINT b NOT NULL",
+            "ALTER DOMAIN g DROP NOT NULL",
+        ),
     ),
     "a_text_search_configuration_in_use_gets_other_mappings": (
         (
@@ -316,3 +333,11 @@ async def test_a_table_whose_key_is_nan_is_left_out_alone(make: Callable[[], Pla
     assert [(item.kind, item.name) for item in movement.inventory.gaps(())] == [("table", "f")]
     assert "a key is NaN" in movement.problems[0]
     assert copy.rows("SELECT id FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("release", "changes"), [(160000, ["SET NOT NULL"]), (170000, ['ADD CONSTRAINT "must" NOT NULL'])]
+)
+def test_a_name_of_not_null_is_for_releases_that_have_such_names(release: int, changes: list[str]) -> None:
+    there = {"not_null": True, "not_null_name": "must"}
+    assert [*not_null_changes({"not_null": False}, there, "d", release)] == changes

@@ -22,6 +22,8 @@ from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 from pipeline.connectors.sql.schema_objects import ObjectId
 
 _FORMER = "_pipeline_former"
+_FIRST_WITH_NAMES_OF_NOT_NULL = 170000
+"""https://www.postgresql.org/docs/17/release-17.html: domains keep NOT NULL as a constraint, which ALTER DOMAIN can add by name."""
 _COLUMNS = """
 SELECT c.oid, format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname), a.atttypid <> t.oid,
        pg_get_expr(d.adbin, d.adrelid)
@@ -89,10 +91,7 @@ class TypeEvolution:
             for check, definition in there["checks"].items()
             if checks.get(check) != definition
         ]
-        if here["not_null"] != there["not_null"]:
-            name = there.get("not_null_name")
-            adds = f"ADD CONSTRAINT {quoted(name)} NOT NULL" if name else "SET NOT NULL"
-            added.append(adds if there["not_null"] else "DROP NOT NULL")
+        added += not_null_changes(here, there, wanted["name"], self.connection.info.server_version)
         for change in added:
             with suppress(*(() if self.is_final else (psycopg.IntegrityError,))), self.connection.transaction():
                 run_single(self.connection, f"{alter} {change}")
@@ -134,6 +133,17 @@ def untype(connection: Connection, name: str, ours: Collection[ObjectId]) -> Non
     for table, option in connection.execute(_TYPED, {"name": name}).fetchall():
         if ("table option", option) in ours:
             run_single(connection, f"ALTER TABLE {table} NOT OF")
+
+
+def not_null_changes(here: Native, there: Native, domain: str, server_version: int) -> Iterator[str]:
+    """Give the changes that let a domain take NULL or not, as the source's, and under its name where the release has names."""
+    name = there.get("not_null_name") if server_version >= _FIRST_WITH_NAMES_OF_NOT_NULL else None
+    if here["not_null"] and not there["not_null"]:
+        yield "DROP NOT NULL"
+    elif there["not_null"] and not here["not_null"]:
+        yield f"ADD CONSTRAINT {quoted(name)} NOT NULL" if name else "SET NOT NULL"
+    elif name and name != (former := here.get("not_null_name") or f"{domain}_not_null"):
+        yield f"RENAME CONSTRAINT {quoted(former)} TO {quoted(name)}"
 
 
 def _label_changes(name: str, present: Sequence[str], wanted: Sequence[str]) -> Iterator[str] | None:
