@@ -46,3 +46,22 @@ async def test_constraints_that_postgresql_cannot_create_are_in_the_inventory(
     databases.run(source, "UPDATE child SET long = 'short'")
     place.run("CREATE UNIQUE INDEX ON parent (code)")
     assert listed(await succeed(movements)) == [missing[1], missing[2], missing[4]]
+
+
+async def test_foreign_keys_between_numbers_of_two_types_are_created_or_named(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place, types = tmp_path / "app.db", make(), ("INTEGER", "NUMERIC", "REAL")
+    databases.run(source, *(f"CREATE TABLE p_{type_} (id {type_} PRIMARY KEY)" for type_ in types))
+    for type_ in types:
+        columns = (f"to_{other} {type_} REFERENCES p_{other} (id)" for other in types)
+        databases.run(source, f"CREATE TABLE c_{type_} (id INTEGER PRIMARY KEY, {', '.join(columns)})")
+    movement = await succeed(Movements(SqliteSource(source), PostgresDestination(place.uri)))
+    missing = listed(movement)
+    assert missing == [
+        "c_NUMERIC: foreign key to_INTEGER to p_INTEGER",
+        "c_REAL: foreign key to_INTEGER to p_INTEGER",
+        "c_REAL: foreign key to_NUMERIC to p_NUMERIC",
+    ]
+    made = place.rows("SELECT count(*) FROM pg_constraint WHERE contype = 'f'")
+    assert made == [(len(types) ** 2 - len(missing),)]

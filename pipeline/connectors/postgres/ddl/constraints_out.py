@@ -37,7 +37,9 @@ _CORRECTABLE = ("23", "54", "42501")
 A plain index forbids nothing, so even then its absence is no violation.
 """
 _LACKING = (queries.COLUMNS, queries.INDEX_TERMS, queries.FOREIGN_KEYS)
-_NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
+_NUMBERS = {"int2": 0, "int4": 0, "int8": 0, "numeric": 1, "float4": 2, "float8": 2}
+"""Each can refer to one that is as high or higher, to which PostgreSQL converts it by itself."""
+_TEXTS = frozenset({"text", "varchar", "bpchar"})
 _NAMES = """
 SELECT conname FROM pg_constraint WHERE conrelid = %(table)s UNION ALL
 SELECT tgname FROM pg_trigger WHERE tgrelid = %(table)s UNION ALL
@@ -139,16 +141,18 @@ class _Present:
         others = {row["name"]: row["base"] for row in parent.columns}
         if set(key.referenced_columns) not in unique:
             yield f"{', '.join(key.referenced_columns)} of {key.references} are no unique columns here"
-        elif any(
-            _family(types.get(name)) != _family(others.get(other))
+        elif not all(
+            _can_refer(types.get(name), others.get(other))
             for name, other in zip(key.columns, key.referenced_columns, strict=True)
         ):
             yield "its columns have other types here than those that it refers to"
 
 
-def _family(base: str | None) -> str | None:
-    """Return one name for the types whose values can be compared."""
-    return "number" if base in _NUMBERS else "text" if base in ("text", "varchar", "bpchar") else base
+def _can_refer(base: str | None, other: str | None) -> bool:
+    """Whether a foreign key may be from a column of the type `base` to one of the type `other`."""
+    if base in _NUMBERS and other in _NUMBERS:
+        return _NUMBERS[base] <= _NUMBERS[other]
+    return base == other or {base, other} <= _TEXTS
 
 
 def _is_concerned(schema: StreamSchema, wanted: Set[StreamName]) -> bool:

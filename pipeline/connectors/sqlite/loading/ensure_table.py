@@ -108,20 +108,19 @@ def _ensure_different_names(schema: StreamSchema) -> None:
 def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
     if is_reserved(name):
         raise ConfigurationError(f"Stream {name} cannot be loaded: the name is reserved; leave it out with --exclude")
-    rows = connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main'").fetchall()
-    for found, kind in rows:
-        if folded(str(found)) == folded(name):
-            if _belongs_to_another(connection, name):
-                raise ConfigurationError(
-                    f"Stream {name} cannot be loaded: SQLite holds its table and {found}, which is that of another stream, to be "
-                    "one; rename one of them at the source, or leave one out with --exclude"
-                )
-            if kind not in ("table", "shadow"):
-                raise ConfigurationError(
-                    f"Stream {name} cannot be loaded: the destination has a {kind} {found} in its place; rename that, "
-                    "or leave the stream out with --exclude"
-                )
-            return read_table(connection, str(found))
+    query = "SELECT name, type FROM pragma_table_list(?) WHERE schema = 'main'"  # it compares names as SQLite does
+    for found, kind in connection.execute(query, (name,)).fetchall():
+        if _belongs_to_another(connection, name):
+            raise ConfigurationError(
+                f"Stream {name} cannot be loaded: SQLite holds its table and {found}, which is that of another stream, to be "
+                "one; rename one of them at the source, or leave one out with --exclude"
+            )
+        if kind not in ("table", "shadow"):
+            raise ConfigurationError(
+                f"Stream {name} cannot be loaded: the destination has a {kind} {found} in its place; rename that, "
+                "or leave the stream out with --exclude"
+            )
+        return read_table(connection, str(found))
     return None
 
 
