@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import apsw
 import orjson
 import pytest
 
 from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.connectors.sqlite.loading.ensure_table import ensure_own_names, ensure_table
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
 from pipeline.domain.schema import Column, StreamSchema
@@ -436,3 +439,21 @@ async def test_columns_that_differ_in_case_alone_are_named(path: Path) -> None:
     schema = StreamSchema(ITEM.stream, ITEM.label, columns, ("id",))
     with pytest.raises(ConfigurationError, match="SQLite holds its columns a and A to be one; rename one of them"):
         await load(path, file_to_load(schema, [b'{"upsert":{"id":1,"a":"x","A":"y"}}\n']))
+
+
+def test_a_table_is_found_in_as_many_steps_however_many_tables_there_are() -> None:
+    steps = list[int]()
+    for tables in (2, 200):
+        connection, taken = apsw.Connection(":memory:"), list[int]()
+        for number in range(tables):
+            connection.execute(f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY)")
+        ensure_table(connection, ITEM)
+
+        def note(event: dict[str, Any], taken: list[int] = taken) -> None:
+            taken.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+
+        connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
+        ensure_own_names(connection, ITEM)
+        connection.close()
+        steps.append(sum(taken))
+    assert steps[0] == steps[1] > 0

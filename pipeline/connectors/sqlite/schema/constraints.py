@@ -22,7 +22,7 @@ from pipeline.domain.constraints import Action, ForeignKey, Index, TableConstrai
 from pipeline.domain.ids import StreamName
 
 _OWN_LANGUAGE = "it is written in SQLite's own language"
-_TABLE = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = ? COLLATE NOCASE"
+_TABLE = "SELECT name FROM pragma_table_list(?) WHERE schema = 'main' AND type = 'table'"
 _PRIMARY_KEY = "SELECT name FROM pragma_table_xinfo(?, 'main') WHERE pk ORDER BY pk"
 _COLUMN = "SELECT name FROM pragma_table_xinfo(?, 'main') WHERE name = ? COLLATE NOCASE"
 

@@ -120,7 +120,7 @@ def ensure_ledger_names(connection: apsw.Connection) -> None:
 def read_table(connection: apsw.Connection, name: str) -> Table:
     """Return the existing table `name`, in whatever case it is written."""
     found, without_rowid, strict = connection.execute(
-        "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", (name,)
+        "SELECT name, wr, strict FROM pragma_table_list(?) WHERE schema = 'main'", (name,)
     ).fetchall()[0]
     name = str(found)
     columns = tuple(
