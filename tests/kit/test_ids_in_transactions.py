@@ -201,3 +201,40 @@ async def test_records_that_wait_are_found_in_one_transaction_and_refused_ones_i
     assert len(notes) == 298
     assert begun[0] < 20, "one for each record that waits would be 99 more"
     assert sizes.count(50) >= 3, "batches of which none is rejected stay whole"
+
+
+async def test_what_a_record_that_waits_has_left_is_no_reason_to_reject_another(tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, person INTEGER)")
+        app.execute("INSERT INTO notes VALUES (1, 0), (2, 1), (3, 0), (4, 1), (5, 0)")
+    app.close()
+    importer, marks, committed = Importer("numbered"), dict[str, bytes](), list[list[object]]()
+
+    @importer.transaction
+    async def transaction(target: None) -> AsyncIterator[dict[object, str]]:
+        changes = dict[object, str]()
+        yield changes
+        committed.append([*changes])
+
+    @transaction.read_marks
+    async def read_marks(changes: dict[object, str]) -> Mapping[str, bytes]:
+        return marks
+
+    @transaction.write_mark
+    async def write_mark(changes: dict[object, str], file: str, mark: bytes) -> None:
+        marks[file] = mark
+
+    @importer.applies("notes", row=dict, delivery="transaction", batch=1)
+    async def apply(changes: dict[object, str], batch: Batch[dict[str, object]], ctx: Import) -> None:
+        await ctx.ids.put("people", 0, "Ada")
+        for one in batch.upserts:
+            if "draft" in changes:
+                raise Refused("there is a draft already")
+            changes["draft"] = ""
+            changes[one.key] = await ctx.ids.need("people", one.row["person"])
+            del changes["draft"]
+
+    there = ImporterDestination("numbered:x", importer, None)
+    movement = await move(str(tmp_path / "app.db"), there, tmp_path)
+    assert committed[0] == [1, 3, 5]
+    assert movement.totals.rejected == 2

@@ -82,6 +82,8 @@ class TransactionLoad(StreamLoad):
     async def _note_rejected(
         self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError], error: RejectedError
     ) -> None:
+        if self.is_broken and error.needs is None:
+            raise BrokenError  # what a record that waits has left may be the reason, so it is asked again without that
         found = [_place(records, at) for at in places]
         if len(found) == 1:
             self.refused[found[0]] = error
@@ -90,7 +92,7 @@ class TransactionLoad(StreamLoad):
         self.is_broken = True
         if error.needs is None:
             raise BrokenError
-        # The id map has said it, not the app. So the app still takes records, and all others that wait are found at once.
+        # The id map has said it, not the app. So the app may still take records, and all others that wait are found at once.
 
 
 def _place(records: Records, at: int) -> Place:
