@@ -71,7 +71,8 @@ async def test_defaults_of_postgresql_are_moved_or_named(make: Callable[[], Plac
     place.run(
         "CREATE TABLE t (id serial PRIMARY KEY, n integer NOT NULL DEFAULT -5, flag boolean NOT NULL DEFAULT true,"
         " word text NOT NULL DEFAULT 'it''s', price numeric(8, 2) DEFAULT 0.50, doc jsonb DEFAULT '{}', raw bytea DEFAULT '\\xff',"
-        " at timestamptz NOT NULL DEFAULT now(), none varchar(9) DEFAULT NULL, key uuid DEFAULT gen_random_uuid(),"
+        " at timestamptz NOT NULL DEFAULT now(), also timestamptz DEFAULT CURRENT_TIMESTAMP, none varchar(9) DEFAULT NULL,"
+        " key uuid DEFAULT gen_random_uuid(),"
         " rate real DEFAULT '1e3', local timestamp DEFAULT now())",
         "INSERT INTO t (n) VALUES (1)",
     )
@@ -81,7 +82,9 @@ async def test_defaults_of_postgresql_are_moved_or_named(make: Callable[[], Plac
     assert databases.rows(copy, "SELECT id, n, flag, word, price, doc, raw, none, key, rate FROM t WHERE id = 2") == [
         (2, -5, 1, "it's", "0.50", "{}", b"\xff", None, None, 1000.0)
     ]
-    assert databases.rows(copy, "SELECT at GLOB '????-??-?? ??:??:??.???+00' FROM t WHERE id = 2") == [(1,)]
+    assert databases.rows(copy, "SELECT at GLOB '????-??-?? ??:??:??.???+00', at = also FROM t WHERE id = 2") == [
+        (1, 1)
+    ]
     databases.run(copy, "DELETE FROM t WHERE id = 2")
     place.run("ALTER TABLE t ALTER n SET DEFAULT 6", "ALTER TABLE t ADD later text DEFAULT 'x'")
     await succeed(movements)

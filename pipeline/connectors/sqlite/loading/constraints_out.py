@@ -24,7 +24,8 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import Column, StreamSchema
 
 _LITERAL = re.compile(
-    r"(?P<number>-?\d+(\.\d+)?)|'(?P<text>([^']|'')*)'(::[\w .\"(),]+)?|(?P<word>true|false)|(?P<now>now\(\))"
+    r"(?P<number>-?\d+(\.\d+)?)|'(?P<text>([^']|'')*)'(::[\w .\"(),]+)?|(?P<word>true|false)"
+    r"|(?P<now>now\(\)|CURRENT_TIMESTAMP)"
 )
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _HEX = re.compile(r"\\x(([0-9A-Fa-f]{2})*)")
