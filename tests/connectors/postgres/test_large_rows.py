@@ -9,7 +9,7 @@ import pytest
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.postgres.reading import large_rows
 from pipeline.domain.movement import Status
-from tests.connectors.postgres.moving import Movements, succeed
+from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.places import Place
 
 MOST_BYTES = 1_000_000
@@ -67,3 +67,24 @@ async def test_rows_whose_size_does_not_matter_are_read_as_ever(
     source.run("DELETE FROM t WHERE a = 21")
     monkeypatch.setattr(large_rows, "MAX_LINE_BYTES", 10**12)
     assert (await succeed(movements)).totals.upserts == 0
+
+
+async def test_a_row_whose_null_becomes_too_large_a_value_has_changed(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    source.run(
+        "CREATE TABLE t (a int PRIMARY KEY, note text, content bytea)",
+        "ALTER TABLE t ALTER note SET STORAGE EXTERNAL",
+        "INSERT INTO t SELECT g, repeat('m', 5000) FROM generate_series(1, 20) AS g",
+        "UPDATE t SET note = NULL WHERE a = 7",
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    await succeed(movements)
+    source.run("UPDATE t SET note = repeat('n', 1000001) WHERE a = 7")
+    for _ in range(2):
+        movement = await movements.move()
+        assert movement.status is Status.INCOMPLETE
+        assert "key [7] was rejected" in movement.problems[0]
+    assert not await equal(movements)
+    source.run("UPDATE t SET note = NULL WHERE a = 7")
+    await succeed(movements)
+    assert copy.rows("SELECT t::text FROM t ORDER BY a") == source.rows("SELECT t::text FROM t ORDER BY a")

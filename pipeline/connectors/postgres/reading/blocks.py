@@ -134,11 +134,21 @@ class BlockBuilder:
         self._digest.update(text)
         self._hashes += map(xxh3_64_digest, rows, repeat(self._format.seed))
         piece = Rows(text, list(map(len, rows)))
+        if self._format.too_large:
+            self._mark_too_large(piece)
         self._pieces.append(piece)
         if self._arrays is not None:
             self._make_arrays(piece, self._arrays)
         self.count += len(rows)
         self.bytes += len(text)
+
+    def _mark_too_large(self, rows: Rows) -> None:
+        """Let rows that are read without their large values differ from rows that have NULL in their place."""
+        for at, key in enumerate(self._format.keys.of(rows)):
+            if key in self._format.too_large:
+                mark = b"%d bytes" % self._format.too_large[key]
+                self._hashes[self.count + at] = xxh3_64_digest(self._hashes[self.count + at] + mark, self._format.seed)
+                self._digest.update(mark)
 
     def _make_arrays(self, rows: Rows, arrays: list[bytes]) -> None:
         """Make keys and arrays while the rows are in the processor's cache, and split them once for both."""
