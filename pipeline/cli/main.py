@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -108,7 +109,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the one place where any error becomes a message
         from pipeline.cli.output.error_output import message_of, print_error
 
-        if isinstance(error, OSError) and (unwritten := _unwritten()) is not None:
+        may_be_output = isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS
+        if may_be_output and (unwritten := _unwritten()) is not None:
             _drop_output()
             return print_error(unwritten, debug="--debug" in arguments)
         code = print_error(error, debug="--debug" in arguments)
@@ -116,6 +118,10 @@ def run(arguments: list[str]) -> int:
             _print_json_error(message_of(error))
         return code
     return code if isinstance(code, int) else exit_codes.SUCCESS
+
+
+_OUTPUT_ERRORS = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+"""What the system says when an output cannot be written, though another file may be meant."""
 
 
 def _unwritten() -> Exception | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import main
 from tests.cli.app import make_database, process_environment
 
 FULL = Path("/dev/full")
@@ -48,3 +52,16 @@ def test_a_closed_output_hinders_nothing(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+def test_an_error_of_another_file_leaves_the_output_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some file")
+
+    monkeypatch.setattr(main.cli, "main", fail)
+    assert main.run(["flow", "list", "--json"]) == 1
+    (line,) = capfd.readouterr().out.splitlines()
+    assert os.strerror(number) in json.loads(line)["error"]
