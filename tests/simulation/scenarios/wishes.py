@@ -44,8 +44,9 @@ class Wishes:
             if what == "stop":
                 self.world.begin("stopper", self._stop)
                 continue
-            self.world.begin("pauser", self._pause)
+            process = self.world.begin("pauser", self._pause)
             await trio.sleep(of_seed(self.world.plan.seed, "resume", number).choice((0.5, 5.0, 60.0)))
+            await process.given_up.wait()
             await self.free()
 
     async def _wish_of_groups(self) -> None:
@@ -55,9 +56,11 @@ class Wishes:
             if self.over:
                 return
             verb = Verb(what)
-            self.world.begin("stopper" if verb is Verb.STOP else "pauser", partial(self._wish_of_one, verb, number))
+            who = "stopper" if verb is Verb.STOP else "pauser"
+            process = self.world.begin(who, partial(self._wish_of_one, verb, number))
             if verb is Verb.PAUSE:
                 await trio.sleep(of_seed(self.world.plan.seed, "resume group", number).choice((0.5, 5.0, 60.0)))
+                await process.given_up.wait()
                 await self.free()
 
     async def _queue_starts(self) -> None:
