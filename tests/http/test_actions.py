@@ -24,8 +24,8 @@ from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity, Role
 from pipeline.settings import Settings
-from tests.http.conftest import Server, create_app
-from tests.http.flows import begin, rows, settled, working
+from tests.http.conftest import Server, create_app, run_server
+from tests.http.flows import FAST, begin, rows, settled, working
 
 
 async def act(server: Server, verb: str, token: str | None = None, **body: object) -> tuple[int, Any]:
@@ -74,23 +74,22 @@ async def test_a_movement_is_started_and_comes_to_its_end(tmp_path: Path) -> Non
         assert "is SUCCESS, which is final" in problem["detail"]
 
 
-async def test_a_movement_is_paused_resumed_and_stopped(waiting: tuple[Server, Settings]) -> None:
-    server, settings = waiting
-    number = await begin(settings)
-    status, found = await act(server, "pause", reason="the night begins", until=None)
-    assert (status, found["wish"]["want"], found["wish"]["why"]) == (200, "pause", "the night begins")
-    assert found["wish"]["who"] == "a operator"
-    with anyio.fail_after(30):
-        while found["status"] != "PAUSED":
-            _, found = await server.get(f"/api/v1/flows/crm/movements/{number}")
-            await anyio.sleep(0.05)
-    assert "because: the night begins" in found["sentence"]
-    assert (await act(server, "pause"))[0] == 200
-    status, found = await act(server, "resume")
-    assert (status, found["wish"]["want"]) == (200, "run")
-    status, found = await act(server, "stop", reason="enough")
-    assert (status, found["wish"]["want"]) == (200, "stop")
-    assert (await cancelled(server, settings, number)).status is Status.CANCELLED
+async def test_a_movement_is_paused_resumed_and_stopped(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    settings = Settings(home=tmp_path / "home", **FAST)
+    async with run_server(tmp_path) as server:  # no worker has anything in hand
+        await create_flow("crm", tmp_path / "app.db", tmp_path / "copy.db", settings=settings)
+        number = await begin(settings)
+        status, found = await act(server, "pause", reason="the night begins", until=None)
+        assert (status, found["wish"]["want"], found["wish"]["why"]) == (200, "pause", "the night begins")
+        assert (found["wish"]["who"], found["status"]) == ("a operator", "PAUSED")
+        assert "because: the night begins" in found["sentence"]
+        assert (await act(server, "pause"))[0] == 200
+        status, found = await act(server, "resume")
+        assert (status, found["wish"]["want"]) == (200, "run")
+        status, found = await act(server, "stop", reason="enough")
+        assert (status, found["wish"]["want"]) == (200, "stop")
+        assert (await settled(settings, number)).status is Status.CANCELLED
 
 
 async def test_a_stop_says_that_it_waits_for_the_app(waiting: tuple[Server, Settings]) -> None:
