@@ -39,7 +39,7 @@ def hold_flow_lock(home: Path, flow: FlowName) -> Iterator[None]:
             _lock(handle, flow)
         with suppress(
             OSError
-        ):  # the disk is full: `prune` must still get the lock, and only the name of its holder is missing
+        ):  # when the disk is full, `prune` must still get the lock; only its holder's name is missing
             os.ftruncate(handle, 0)
             about = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC)}
             os.pwrite(handle, orjson.dumps(about), 0)

@@ -161,28 +161,41 @@ async def test_an_id_of_a_record_that_is_accepted_later_is_in_the_id_map(source:
     assert app.notes[10] == app.people["Ada"]
 
 
+@dataclass
+class Transactions:
+    """The transactions of an app: how many were begun, and what each committed one changed."""
+
+    begun: int = 0
+    committed: list[dict[object, str]] = field(default_factory=list)
+    marks: dict[str, bytes] = field(default_factory=dict)
+
+    def declare(self, importer: Importer) -> None:
+        """Declare them to an Importer."""
+
+        @importer.transaction
+        async def transaction(target: None) -> AsyncIterator[dict[object, str]]:
+            self.begun += 1
+            changes = dict[object, str]()
+            yield changes
+            self.committed.append(changes)
+
+        @transaction.read_marks
+        async def read_marks(changes: dict[object, str]) -> Mapping[str, bytes]:
+            return self.marks
+
+        @transaction.write_mark
+        async def write_mark(changes: dict[object, str], file: str, mark: bytes) -> None:
+            self.marks[file] = mark
+
+
 async def test_records_that_wait_are_found_in_one_transaction_and_refused_ones_in_two_each(tmp_path: Path) -> None:
     with apsw.Connection(str(tmp_path / "app.db")) as app:
         app.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, person INTEGER)")
         app.executemany("INSERT INTO notes VALUES (?, ?)", [(id_, id_ % 2) for id_ in range(1, 401)])
     app.close()
-    importer, marks, notes = Importer("counted"), dict[str, bytes](), dict[object, str]()
-    begun, sizes, refused = [0], list[int](), {57, 58, 303}
-
-    @importer.transaction
-    async def transaction(target: None) -> AsyncIterator[dict[object, str]]:
-        begun[0] += 1
-        changes = dict[object, str]()
-        yield changes
-        notes.update(changes)
-
-    @transaction.read_marks
-    async def read_marks(changes: dict[object, str]) -> Mapping[str, bytes]:
-        return marks
-
-    @transaction.write_mark
-    async def write_mark(changes: dict[object, str], file: str, mark: bytes) -> None:
-        marks[file] = mark
+    importer, sizes, refused = Importer("counted"), list[int](), {57, 58, 303}
+    transactions = Transactions()
+    transactions.declare(importer)
 
     @importer.applies("notes", row=dict, delivery="transaction", batch=50)
     async def apply(changes: dict[object, str], batch: Batch[dict[str, object]], ctx: Import) -> None:
@@ -198,8 +211,8 @@ async def test_records_that_wait_are_found_in_one_transaction_and_refused_ones_i
     there = ImporterDestination("counted:x", importer, None)
     movement = await move(str(tmp_path / "app.db"), there, tmp_path)
     assert (movement.totals.upserts, movement.totals.rejected) == (298, 102)
-    assert len(notes) == 298
-    assert begun[0] < 20, "one for each record that waits would be 99 more"
+    assert sum(map(len, transactions.committed)) == 298
+    assert transactions.begun < 20, "one for each record that waits would be 99 more"
     assert sizes.count(50) >= 3, "batches of which none is rejected stay whole"
 
 
@@ -208,21 +221,8 @@ async def test_what_a_record_that_waits_has_left_is_no_reason_to_reject_another(
         app.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, person INTEGER)")
         app.execute("INSERT INTO notes VALUES (1, 0), (2, 1), (3, 0), (4, 1), (5, 0)")
     app.close()
-    importer, marks, committed = Importer("numbered"), dict[str, bytes](), list[list[object]]()
-
-    @importer.transaction
-    async def transaction(target: None) -> AsyncIterator[dict[object, str]]:
-        changes = dict[object, str]()
-        yield changes
-        committed.append([*changes])
-
-    @transaction.read_marks
-    async def read_marks(changes: dict[object, str]) -> Mapping[str, bytes]:
-        return marks
-
-    @transaction.write_mark
-    async def write_mark(changes: dict[object, str], file: str, mark: bytes) -> None:
-        marks[file] = mark
+    importer, transactions = Importer("numbered"), Transactions()
+    transactions.declare(importer)
 
     @importer.applies("notes", row=dict, delivery="transaction", batch=1)
     async def apply(changes: dict[object, str], batch: Batch[dict[str, object]], ctx: Import) -> None:
@@ -236,5 +236,5 @@ async def test_what_a_record_that_waits_has_left_is_no_reason_to_reject_another(
 
     there = ImporterDestination("numbered:x", importer, None)
     movement = await move(str(tmp_path / "app.db"), there, tmp_path)
-    assert committed[0] == [1, 3, 5]
+    assert [*transactions.committed[0]] == [1, 3, 5]
     assert movement.totals.rejected == 2

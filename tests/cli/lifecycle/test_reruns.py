@@ -19,6 +19,16 @@ def incomplete(pipeline: CommandLine) -> CommandLine:
     return pipeline
 
 
+@pytest.fixture
+def paused(pipeline: CommandLine) -> CommandLine:
+    """A Flow whose first Movement is paused before anything was moved."""
+    make_database(pipeline.directory / "app.db")
+    pipeline("flow", "create", "crm", "app.db", "copy.db")
+    pipeline("start", "crm")
+    pipeline("pause", "crm")
+    return pipeline
+
+
 def test_a_rerun_says_what_is_missing_and_runs_here(incomplete: CommandLine) -> None:
     again = incomplete("rerun", "crm", "--json")
     assert "Movement 1 of Flow crm is INCOMPLETE: 1 of 1 Event Files are imported, 0 to do." in again.err
@@ -84,23 +94,15 @@ def test_a_rerun_is_not_said_to_be_carried_on(incomplete: CommandLine) -> None:
     assert "Flow crm, Movement 2\n" in again.out
 
 
-def test_a_paused_movement_without_rejected_records_offers_no_retry_and_no_start(pipeline: CommandLine) -> None:
-    make_database(pipeline.directory / "app.db")
-    pipeline("flow", "create", "crm", "app.db", "copy.db")
-    pipeline("start", "crm")
-    pipeline("pause", "crm")
-    assert "retry" not in pipeline("start", "crm").err
-    refused = pipeline("retry", "crm")
+def test_a_paused_movement_without_rejected_records_offers_no_retry_and_no_start(paused: CommandLine) -> None:
+    assert "retry" not in paused("start", "crm").err
+    refused = paused("retry", "crm")
     assert (refused.code, "start" in refused.err) == (2, False)
     assert "there is nothing to retry. `pipeline resume crm` goes on with Movement 1." in refused.err
 
 
-def test_what_a_paused_movement_hinders_says_how_to_go_on(pipeline: CommandLine) -> None:
-    make_database(pipeline.directory / "app.db")
-    pipeline("flow", "create", "crm", "app.db", "copy.db")
-    pipeline("start", "crm")
-    pipeline("pause", "crm")
+def test_what_a_paused_movement_hinders_says_how_to_go_on(paused: CommandLine) -> None:
     for command in ("compact", "prune"):
-        refused = pipeline(command, "crm")
+        refused = paused(command, "crm")
         assert refused.code == 2
         assert "Resume it with `pipeline resume crm`, or stop it with `pipeline stop crm`; then" in refused.err
