@@ -37,9 +37,8 @@ def hold_flow_lock(home: Path, flow: FlowName) -> Iterator[None]:
     try:
         with translated("lock a Flow in", path.parent):
             _lock(handle, flow)
-        with suppress(
-            OSError
-        ):  # when the disk is full, `prune` must still get the lock; only its holder's name is missing
+        with suppress(OSError):
+            # When the disk is full, `prune` must still get the lock. Only the name of its holder is missing.
             os.ftruncate(handle, 0)
             about = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC)}
             os.pwrite(handle, orjson.dumps(about), 0)
