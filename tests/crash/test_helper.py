@@ -19,7 +19,7 @@ from tests.cli.app import make_database, process_environment
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find a process's children")
 
-ROWS = 30_000
+ROWS = 200_000
 PATIENCE_SECONDS = 60.0
 
 
