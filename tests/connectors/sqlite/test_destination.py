@@ -172,6 +172,17 @@ async def test_a_delete_does_not_delete_a_row_whose_key_only_a_collation_makes_e
     assert held(path) == [("ABC", "new", None)]
 
 
+@pytest.mark.parametrize("table", ["", "WITHOUT ROWID"])
+async def test_a_key_whose_index_has_another_collation_than_its_column_changes_in_case(path: Path, table: str) -> None:
+    run(
+        path,
+        f"CREATE TABLE item (id TEXT NOT NULL, name, size, PRIMARY KEY (id COLLATE NOCASE)) {table}",
+        "INSERT INTO item VALUES ('abc', 1, 1)",
+    )
+    await load(path, items(item("ABC", "new"), delete("abc")))
+    assert held(path) == [("ABC", "new", None)]
+
+
 async def test_new_columns_are_added(path: Path) -> None:
     run(path, "CREATE TABLE item (id INTEGER PRIMARY KEY)", "INSERT INTO item VALUES (1)")
     columns = (

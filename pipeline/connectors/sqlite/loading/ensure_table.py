@@ -69,12 +69,13 @@ def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
     generated = {folded(column.name) for column in table.columns if column.generated}
     skipped = tuple(name for name in schema.column_names if name != hidden and folded(name) in generated)
     columns = tuple(name for name in schema.column_names if name not in skipped)
+    conflict, constant = _unique_key(connection, table, schema.primary_keys, hidden)
     return Target(
         table=table,
         columns=columns,
         key=schema.primary_keys,
-        conflict=_conflict_terms(connection, table, schema.primary_keys, hidden),
-        constant=_constant(table, schema.primary_keys, hidden),
+        conflict=conflict,
+        constant=constant,
         skipped=skipped,
         covers_table={folded(c.name) for c in table.data_columns} <= {folded(name) for name in columns},
         encoding=encoding_of(connection),
@@ -246,28 +247,29 @@ def _index_key(connection: apsw.Connection, table: Table, key: tuple[str, ...]) 
     connection.execute(statement).fetchall()
 
 
-def _conflict_terms(connection: apsw.Connection, table: Table, key: tuple[str, ...], hidden: str | None) -> str:
-    """Return the terms of the unique index on the key. ConfigurationError when the table has none."""
+def _unique_key(
+    connection: apsw.Connection, table: Table, key: tuple[str, ...], hidden: str | None
+) -> tuple[str, frozenset[str]]:
+    """Return the terms of the unique index on the key, and the columns of the key in which equal means identical.
+
+    These are row numbers, and text that the index compares byte by byte, whatever the collation of the column is. Numbers
+    are not among them: 1 and 1.0 are equal keys and different values. ConfigurationError when the table has no such index.
+    """
     if hidden is not None or (table.rowid_column is not None and [*map(folded, key)] == [folded(table.rowid_column)]):
-        return quoted(key[0])
+        return quoted(key[0]), frozenset(key)
     wanted = {folded(name) for name in key}
+    texts = {folded(c.name) for c in table.columns if c.affinity == "text" and c.collation == "BINARY"}
     for index in sorted(read_indexes(connection, table.name), key=lambda index: index.origin != "pk"):
         columns = index.columns or ()
         if index.unique and not index.partial and set(map(folded, columns)) == wanted:
-            terms = zip(columns, index.terms, strict=True)
-            return ", ".join(f"{quoted(name)} COLLATE {quoted(term.collation)}" for name, term in terms)
+            terms = list(zip(columns, index.terms, strict=True))
+            binary = {folded(name) for name, term in terms if term.collation.upper() == "BINARY"} & texts
+            if table.rowid_column is not None:
+                binary.add(folded(table.rowid_column))
+            conflict = ", ".join(f"{quoted(name)} COLLATE {quoted(term.collation)}" for name, term in terms)
+            return conflict, frozenset(name for name in key if folded(name) in binary)
     names = quoted_list(key)
     raise ConfigurationError(
         f"Table {table.name} of the destination has no unique index on the stream's key ({names}), so rows could be "
         f"duplicated; make one: CREATE UNIQUE INDEX {quoted(table.name + '_key')} ON {quoted(table.name)} ({names})"
     )
-
-
-def _constant(table: Table, key: tuple[str, ...], hidden: str | None) -> frozenset[str]:
-    """Return the key columns in which equal means identical: row numbers, and text compared byte by byte.
-
-    Numbers are not among them: 1 and 1.0 are equal keys and different values.
-    """
-    binary = {folded(c.name) for c in table.columns if c.affinity == "text" and c.collation == "BINARY"}
-    rowids = {folded(name) for name in (hidden, table.rowid_column) if name is not None}
-    return frozenset(name for name in key if folded(name) in rowids | binary)
