@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.postgres.schema.narrow_types import staged_type
+from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.movement import Status
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
-from tests.connectors.postgres.moving import Movements
+from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer
 
 TIMESTAMP, TIMESTAMPTZ = "timestamp without time zone", "timestamp with time zone"
@@ -60,6 +64,19 @@ ALTERED = [
     ("integer", "interval day to second", None, 5),
     ("decimal", "timetz(3)", None, "10.5"),
     ("timestamp", "timestamp(0)", "2024-01-01 10:00:00", "2024-01-01 10:00:00.5"),
+    ("text", "timestamp", "2024-01-01", " Now"),
+    ("text", "timestamptz", "2024-01-01T10:00:00Z", "today 10:00"),
+    ("any", "date", 20240101, "yesterday"),
+    ("any", "date", "2024-01-01T00:00:00Z", 170406),
+    ("integer", "date", 20240101, 170406),
+    ("text", "time", "10:00+00", "10:00+02"),
+    ("text", "time", "10:00 PM", "now"),
+    ("integer", "timestamp", None, 170406),
+    ("integer", "timestamptz", 20240101, 1704067200123),
+    ("real", "timestamptz", None, 170406.5),
+    ("real", "integer", 3.0, 3.5),
+    ("decimal", "bigint", "3.00", "0.5"),
+    ("text", '"char"', "x", "xy"),
 ]
 
 
@@ -151,6 +168,47 @@ async def test_a_movement_into_an_apps_narrower_table_is_incomplete(place: Place
 )
 def test_columns_that_hold_every_value_are_not_checked(wire: str, source: str, here: str) -> None:
     assert staged_type(wire, source, here, here) is None
+
+
+async def test_types_of_other_technologies_promise_nothing(place: Place, tmp_path: Path) -> None:
+    databases.run(
+        tmp_path / "app.db",
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, day date, price numeric(10,2))",
+        "INSERT INTO item VALUES (1, '2024-01-01 10:00:00', 1), (2, '2024-01-01', 1.255), (3, '2024-01-01', 1.25)",
+    )
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, day date, price numeric(10,2))")
+    movement = await Movements(SqliteSource(tmp_path / "app.db"), PostgresDestination(place.uri)).move()
+    assert movement.status is Status.INCOMPLETE
+    assert place.rows("SELECT id, day::text FROM item") == [(3, "2024-01-01")]
+
+
+@pytest.mark.parametrize("bad", ["now", " Today ", "170406"])
+async def test_a_text_that_is_no_time_is_found_where_rows_are_copied_into_the_table(place: Place, bad: str) -> None:
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, at timestamptz)")
+    stream = schema({"id": "integer", "at": "text"})
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        lines = [upsert(id=1, at="2024-01-01"), upsert(id=2, at=bad)]
+        outcome = await session.load(file(stream, lines, full=True), after=[])
+    assert isinstance(outcome, Loaded)
+    assert [(it.line, it.column) for it in outcome.rejections] == [(3, "at")]
+    assert place.rows("SELECT id FROM item") == [(1,)]
+
+
+async def test_a_text_with_a_zone_is_the_same_instant_in_a_timestamp(place: Place, tmp_path: Path) -> None:
+    databases.run(
+        tmp_path / "app.db",
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, at datetime, v TEXT)",
+        "INSERT INTO item VALUES (1, '2024-01-01 10:00:00.5+02:00', 'a'), (2, '2024-01-01T10:00:00+00:00', 'b')",
+    )
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, at timestamp, v text)")
+    moving = Movements(SqliteSource(tmp_path / "app.db"), PostgresDestination(place.uri))
+    await succeed(moving)
+    at = "SELECT at::text FROM item ORDER BY id"
+    assert place.rows(at) == [("2024-01-01 08:00:00.5",), ("2024-01-01 10:00:00",)]
+    databases.run(tmp_path / "app.db", "UPDATE item SET at = '2024-01-01 10:00:00-03:00' WHERE id = 2")
+    await succeed(moving)
+    assert place.rows(at) == [("2024-01-01 08:00:00.5",), ("2024-01-01 13:00:00",)]
+    assert await equal(moving)
 
 
 @pytest.mark.parametrize("type_", ["timestamp", "timestamp(0)"])

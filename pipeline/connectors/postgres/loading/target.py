@@ -11,7 +11,9 @@ from pipeline.connectors.postgres.ddl.mapped_types import column_type
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.loading.csv_values import Holds, LineColumn
 from pipeline.connectors.postgres.schema.narrow_types import (
-    FINE_TIME,
+    ALTERED_TIME,
+    TEXTS,
+    TIME_WITH_ZONE,
     alters_time,
     is_time,
     staged_type,
@@ -161,23 +163,35 @@ class Target:
         return [
             name
             for name, staged in self.staged.items()
-            if name in columns and staged == "text" and is_time(self.table.columns[name].plain_type)
+            if name in columns and staged in TEXTS and is_time(self.table.columns[name].plain_type)
         ]
 
     def may_alter(self, data: Sequence[bytes]) -> bool:
-        """Whether a COPY of `data` into the table may cut blanks at the end of a value, or digits of a second."""
+        """Whether a COPY of `data` into the table may cut blanks at the end of a value, or alter a time."""
         if any(map(self.has_length, self.staged)) and any(b' "' in piece for piece in data):
             return True
-        return any(map(self.is_timestamp, self.staged)) and any(map(FINE_TIME.search, data))
+        if any(map(self._drops_zone, self.staged)) and any(map(TIME_WITH_ZONE.search, data)):
+            return True
+        return any(map(self.is_timestamp, self.staged)) and any(map(ALTERED_TIME.search, data))
+
+    def _drops_zone(self, name: str) -> bool:
+        """Whether a column is a timestamp without zone, and its values are texts, which may have one."""
+        here = self.table.columns[name].plain_type
+        return self.staged[name] in TEXTS and here.startswith("timestamp") and here.endswith("without time zone")
 
     def staged_value(self, name: str, stage: str = "s") -> str:
         """Return the value of a column of the temporary table `stage` as the table takes it."""
-        return f"{stage}.{quoted(name)}" + (f"::{self.table.columns[name].type}" if name in self.staged else "")
+        value = f"{stage}.{quoted(name)}"
+        if name not in self.staged:
+            return value
+        if self._drops_zone(name):
+            value = f"({value}::timestamp with time zone AT TIME ZONE 'UTC')"
+        return f"{value}::{self.table.columns[name].type}"
 
     def altered(self, name: str) -> str:
         """Return the condition that the table would alter the value of a checked column of the temporary table `s`."""
         here, staged = self.table.columns[name].plain_type, self.staged[name]
-        if staged == "text" and is_time(here):
+        if staged in TEXTS and is_time(here):
             return alters_time(f"s.{quoted(name)}", here)
         text = "::text" if here in ("real", "double precision") else ""  # the shortest that reads back as the same
         return f"s.{quoted(name)} IS DISTINCT FROM s.{quoted(name)}::{here}{text}::{staged}"
@@ -228,7 +242,8 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *,
     always = {name for name in wanted if columns[name].identity == "a"}
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
     narrow = {
-        it.name: _staged_type(it, columns[it.name], is_key=it.name in key) for it in schema.columns if it.name in wanted
+        name: _staged_type(column, columns[name], is_key=name in key, is_native="postgresql" in schema.native)
+        for name, column in wanted.items()
     }
     return Target(
         table=table,
@@ -263,10 +278,13 @@ def _row_key(schema: StreamSchema) -> RowKey | None:
     return None if found is None else RowKey(found["row"], found["dup"], found["digest"])
 
 
-def _staged_type(source: Column, here: TargetColumn, *, is_key: bool) -> str | None:
-    found = staged_type(source.type, source.native_type, here.type, here.plain_type)
-    if not (is_key and found == "text" and is_time(here.plain_type)):
+def _staged_type(source: Column, here: TargetColumn, *, is_key: bool, is_native: bool) -> str | None:
+    """Return the type to stage values in. `is_native`: the source is PostgreSQL, which keeps what its types say."""
+    found = staged_type(source.type, source.native_type if is_native else "", here.type, here.plain_type)
+    if not (is_key and found in TEXTS and is_time(here.plain_type)):
         return found
+    if here.plain_type == "date":
+        return "timestamp without time zone"
     # The key of a staged row is compared with that of the table, and text equals no time.
     bare = unlimited_time(here.plain_type)
     return None if bare == here.plain_type else bare
@@ -274,6 +292,9 @@ def _staged_type(source: Column, here: TargetColumn, *, is_key: bool) -> str | N
 
 def _holds(column: Column, here: TargetColumn, is_widened: bool) -> Holds:
     if here.base in ("json", "jsonb"):
-        is_any = column.type == "any" or (is_widened and not column_type(column, is_key=False).startswith("json"))
+        if is_widened:
+            is_any = column.type == "any" or not column_type(column, is_key=False).startswith("json")
+        else:  # in a column that declares a type, such as JSON, the text is the app's JSON
+            is_any = column.type == "any" and not column.declares_type
         return Holds.ANY if is_any else Holds.TEXT
     return Holds.BYTES if here.base == "bytea" else Holds.TEXT

@@ -1,8 +1,9 @@
 """Columns of the destination that hold less than the source's: found by their types, before any value is read.
 
 PostgreSQL rounds a number to the scale of `numeric(10,2)` and a time to that of `timestamp(0)`, takes the date of a time for
-a `date`, cuts blanks beyond the length of a `varchar(n)`, and takes a number for seconds, without a word. Values for such a
-column are staged in a type that holds them, and compared with what the column would make of them.
+a `date`, cuts blanks beyond the length of a `varchar(n)`, takes a number for seconds and the word `now` for the present time,
+and drops the zone of a text for a `timestamp`, without a word. Values for such a column are staged in a type that holds
+them, and compared with what the column would make of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _WIDER: dict[tuple[str, str], str] = {
     ("real", "real"): "double precision",
     ("double precision", "integer"): "numeric",
     ("double precision", "decimal"): "numeric",
-    **{("date", wire): "timestamp without time zone" for wire in ("timestamp", "timestamptz", "text", "any")},
+    **{(name, wire): "numeric" for name in ("smallint", "integer", "bigint") for wire in ("real", "decimal")},
+    **{("date", wire): "timestamp without time zone" for wire in ("timestamp", "timestamptz")},
+    **{("date", wire): "text" for wire in ("text", "any", "integer", "real", "decimal")},
+    ('"char"', "text"): "text",
     ("time without time zone", "timetz"): "time with time zone",
     **{
         (f"time {zone} time zone", wire): "text"
@@ -30,12 +34,22 @@ _WIDER: dict[tuple[str, str], str] = {
     ("name", "text"): "text",
     **{(f"timestamp {zone} time zone", wire): "text" for zone in ("with", "without") for wire in ("text", "any")},
     **{
+        (f"timestamp {zone} time zone", wire): "character varying"
+        for zone in ("with", "without")
+        for wire in ("integer", "real", "decimal")
+    },
+    **{
         (name, wire): "text"
         for name in ("time with time zone", "time without time zone", "interval")
         for wire in ("text", "any", "integer", "real", "decimal")
     },
 }
-"""By the destination's type and the format's type of the source: the type to stage values in."""
+"""By the destination's type and the format's type of the source: the type to stage values in.
+
+`character varying` is `text` for values that are all checked before they go into the table.
+"""
+TEXTS = frozenset({"text", "character varying"})
+"""The types to stage values in by their texts."""
 _EXACT = {"real": ("smallint", "real"), "double precision": ("smallint", "integer", "real")}
 """By the destination's type: the source's types whose values it holds, all of them."""
 
@@ -44,8 +58,13 @@ _FINE = "[0-9]:[0-9]{1,2}[.][0-9]{6}[0-9]*[1-9]"
 _ANY_NUMBER = "[0-9]+[.]?[0-9]*(e[-+]?[0-9]+)?|[.][0-9]+"
 _SHORT_NUMBER = "[0-9]{1,7}([.][0-9]*)?|[.][0-9]+"
 """One of eight digits is a date to a timestamp."""
-FINE_TIME = re.compile(_FINE.encode())
-"""A time of day with more digits than microseconds have."""
+_PRESENT = "now|today|tomorrow|yesterday"
+"""Words that PostgreSQL replaces by a time when it reads them."""
+_ZONE = "[-+]([1-9]|0[1-9]|1[0-9])(:?[0-9]{2})?[ ]*$"
+ALTERED_TIME = re.compile(rf'{_FINE}|"[ ]*(?i:{_PRESENT})|"[ ]*[0-9]{{1,7}}[ ]*"'.encode())
+"""A value that a timestamp may alter: a time of day with more digits than microseconds have, such a word, a short number."""
+TIME_WITH_ZONE = re.compile(rb'[0-9]:[0-9]{2}(?:[.][0-9]*)? ?(?:[-+](?!00(?::?00)?")[0-9]|[A-Ya-y][A-Za-z]{2})')
+"""A time of day, perhaps with another zone than UTC."""
 
 
 def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
@@ -55,6 +74,8 @@ def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
     """
     if plain == "money":  # how it is read depends on lc_monetary
         return "numeric"
+    if plain == '"char"':
+        return _WIDER.get((plain, wire))
     parts = _PARTS.fullmatch(plain)
     if source == type_ or parts is None:
         return None
@@ -68,8 +89,8 @@ def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
 
 
 def is_time(plain: str) -> bool:
-    """Whether a type is a time, a timestamp or an interval."""
-    return plain.startswith(("time", "interval"))
+    """Whether a type is a date, a time, a timestamp or an interval."""
+    return plain == "date" or plain.startswith(("time", "interval"))
 
 
 def unlimited_time(plain: str) -> str:
@@ -85,17 +106,20 @@ def _bare(parts: re.Match[str]) -> str:
 def alters_time(column: str, plain: str) -> str:
     """Return the condition that a value of the type `plain`, a time or interval, is not what the text in `column` says.
 
-    It has microseconds, and takes a number without a unit for seconds or hours; a time drops the date before it. With
-    limits, it has fewer digits or fields.
+    It has microseconds, takes a number without a unit for seconds or hours, and a word for the present time; a time drops
+    the date before it and perhaps the zone behind it, a date the time. With limits, it has fewer digits or fields.
     """
-    bare = unlimited_time(plain)
+    bare = "timestamp without time zone" if plain == "date" else unlimited_time(plain)
     found = [
         _FINE,
         "[.][0-9]{6}[0-9]*[1-9] *s",
         f"^[ ]*[-+]?({_ANY_NUMBER if bare == 'interval' else _SHORT_NUMBER})[ ]*$",
+        _PRESENT,
     ]
     if bare.startswith("time "):
         found.append("^[0-9]+-[0-9]")
+    if bare == "time without time zone":
+        found.append(_ZONE)
     limited = "" if bare == plain else f" OR {column}::{bare} IS DISTINCT FROM {column}::{plain}::{bare}"
     return f"{column} ~* '{'|'.join(found)}'{limited}"
 
