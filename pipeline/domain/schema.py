@@ -32,6 +32,11 @@ class Column:
     default: str | None = None
     size: int = -1
 
+    @property
+    def declares_type(self) -> bool:
+        """Whether the source declares a type for the column: SQLite need not, and `ANY` is none."""
+        return self.native_type.upper() not in ("", "ANY")
+
 
 @dataclass(frozen=True, slots=True)
 class StreamSchema:

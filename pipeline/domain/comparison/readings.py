@@ -45,7 +45,9 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
         return () if native is None or here.native_type == there.native_type else _same(exact, native)
     # A destination without a type for any value stores JSON: then the value is what the JSON text holds.
     if here.type in _OF_ANY_VALUE and there.type == "json":
-        return ((exact, _exact_in_json), *([(_document_of, _document)] if there.native_type == "jsonb" else []))
+        as_jsonb = [(_document_of, _document)] if there.native_type == "jsonb" else []
+        is_declared = here.type == "any" and here.declares_type  # such as JSON: the text may be the app's JSON
+        return ((exact, _exact_in_json), *as_jsonb, *(_same(exact, _document) if is_declared else ()))
     if here.type == "json" and there.type in _OF_ANY_VALUE:
         return ((_exact_in_json, exact), *_same(exact, _document))
     types = {here.type, there.native_type if there.type == APP else there.type}

@@ -120,7 +120,7 @@ def keys_of_any_kind(source: StreamSchema, destination: StreamSchema, pairing: P
         name = names.get(column.name)
         if name is None or column.name not in source.primary_keys:
             continue
-        is_typed = column.type in ("any", "integer", "real") and column.native_type.upper() not in ("", "ANY")
+        is_typed = column.type in ("any", "integer", "real") and column.declares_type
         if there[name] == "json" or (is_typed and there[name] in ("text", "decimal")):
             found.append(name)
     return frozenset(found)

@@ -201,3 +201,24 @@ async def test_columns_that_only_the_app_numbers_go_on_after_the_last_number(mak
     await succeed(moving)
     assert place.rows(insert.format("a", "id")) == [(21,)]
     assert place.rows(insert.format("b", "id, n")) == [(7, 52)]
+
+
+async def test_the_json_of_the_app_is_json_in_its_own_table(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, a JSON, b JSONB, c TEXT, d)",
+        """INSERT INTO item VALUES (1, '{"x":[1]}', '"s"', '{"x":1}', '{"x":1}'), (2, 5, 'null', 'true', 5)""",
+        "INSERT INTO item (id, a) VALUES (3, 'no JSON')",
+    )
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, a json, b jsonb, c jsonb, d jsonb)")
+    moving = movements(source, place)
+    assert (await moving.move()).status is Status.INCOMPLETE
+    databases.run(source, """UPDATE item SET a = '{"y": 2}' WHERE id = 3""")
+    await succeed(moving)
+    assert place.rows("SELECT a::text, b::text, c::text, d::text FROM item ORDER BY id") == [
+        ('{"x":[1]}', '"s"', '{"x": 1}', '"{\\"x\\":1}"'),
+        ("5", "null", "true", "5"),
+        ('{"y": 2}', None, None, None),
+    ]
+    assert await equal(moving)
