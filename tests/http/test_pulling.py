@@ -16,6 +16,7 @@ from pipeline.assembly.commands.flows import create_flow
 from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Status
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.http.tokens import Role, Side
@@ -335,6 +336,22 @@ async def test_a_kind_may_have_a_slash_in_its_name(begun: tuple[App, Server, Set
             assert [one["target"] for one in (await answer.json())["items"]] == ["new 1"]
         async with server.client.post(url / "find", headers=headers, json={"sources": ["1"]}) as answer:
             assert [one["target"] for one in (await answer.json())["items"]] == ["new 1"]
+
+
+async def test_a_movement_that_the_app_gives_up_after_a_stop_is_cancelled(
+    begun: tuple[App, Server, Settings, int],
+) -> None:
+    app, server, settings, number = begun
+    await app.ready(number)
+    flows = server.site.runtime.flows
+    with anyio.fail_after(20):
+        while not any(one.in_hand for one in await flows.read_progress(FlowName("crm"), number)):  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+    status, found = await server.request("POST", "/api/v1/flows/crm/actions/stop", json={})
+    assert (status, (await app.get())["status"]) == (200, "CANCELLATION_REQUESTED"), found
+    assert (await app.post(f"/{number}/settle", {"status": "INCOMPLETE", "reason": "it is to stop"}))[0] == 200
+    movement = await settled(settings, number)
+    assert (movement.status, movement.because) == (Status.CANCELLED, Reason.STOPPED)
 
 
 async def test_a_link_is_made_for_nothing_but_ids(begun: tuple[App, Server, Settings, int]) -> None:

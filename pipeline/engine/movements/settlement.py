@@ -11,8 +11,9 @@ from pipeline.domain.errors import LeaseLostError, PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
+from pipeline.domain.lifecycle.outcome import Counts, final_status
 from pipeline.domain.lifecycle.wish import Want
-from pipeline.domain.movement import Counts, FirstError, GroupCounts, Movement, Totals, final_status
+from pipeline.domain.movement import FirstError, GroupCounts, Movement, Totals
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.group_counts import count_group
@@ -95,7 +96,7 @@ class Settlement:
         ran = run()
         totals = replace(ran.totals, upserts=accepted.total(), rejected=left, waiting=waiting)
         totals = _totals(movement, entries, marks, totals)
-        status, because = final_status(_final_counts(movement, totals, violations, gaps))
+        came_to = _final_counts(movement, totals, violations, gaps)
         problems = _problems(movement, failed, rejected, violations, missing_lines(gaps, inventory.unnamed))
         reasons = _reasons(movement, failed, rejected)
         await self._put_events(movement, lists, marks, failed, totals.rejected, list(reasons))
@@ -106,6 +107,7 @@ class Settlement:
             if now.settled:
                 return now
             _ensure_current(movement, now)
+            status, because = final_status(replace(came_to, to_stop=now.wish.want is Want.STOP))
             settled = now.to(status, self._context.clock.now(), because)
             settled = replace(settled, shown=ran.shown or tuple(what_came(now.shown, ended)))
             violated = unfinished if movement.refused else {violation.stream for violation in violations}

@@ -12,10 +12,11 @@ from pipeline.domain.errors import DefectError
 from pipeline.domain.flows.declaration import Declaration, Windows
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.lifecycle.deadlines import Deadlines, may_rerun
+from pipeline.domain.lifecycle.outcome import Counts, final_status
 from pipeline.domain.lifecycle.status import RERUN, SENTENCES, SETTLED, Reason, Status
 from pipeline.domain.lifecycle.table import LEGAL, NEXT, Facts, Verb, refusal, state_of, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
-from pipeline.domain.movement import Choices, Counts, Flow, Movement, QueuedStart, Totals, final_status
+from pipeline.domain.movement import Choices, Flow, Movement, QueuedStart, Totals
 from pipeline.domain.rejections import SourceRejections, rejection_problem, shortened, without_accepted
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -201,6 +202,9 @@ def test_a_stop_shows_what_holds_it_up() -> None:
         (Counts(imported=1, failed=9, refused=True), Status.INCOMPLETE, Reason.DESTINATION_REFUSES),
         (Counts(imported=1, refused=True), Status.SUCCESS, Reason.ALL_IMPORTED),
         (Counts(imported=1, failed=9, stopped=1, refused=True), Status.INCOMPLETE, Reason.GROUPS_STOPPED),
+        (Counts(failed=1, to_stop=True), Status.CANCELLED, Reason.STOPPED),
+        (Counts(imported=1, failed=1, to_stop=True), Status.CANCELLED, Reason.STOPPED),
+        (Counts(imported=1, to_stop=True), Status.SUCCESS, Reason.ALL_IMPORTED),
     ],
 )
 def test_the_final_status_follows_from_the_counts(counts: Counts, status: Status, because: Reason) -> None:
