@@ -56,11 +56,14 @@ async def run(directory: Path, url: str) -> Movement:
     return await move(directory / "app.db", url, flow="crm", allow_deletes=["*"], settings=settings)
 
 
-async def test_records_are_pushed_and_then_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/", "/apps/crm/import/"])
+async def test_records_are_pushed_and_then_what_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     monkeypatch.setenv("PUSH_SECRET", SECRET)
     create_app(tmp_path / "app.db", rows=7000)
     async with receiver(tmp_path / "cloud.db") as (url, _):
-        place = f"{url}/?secret=env:PUSH_SECRET"
+        place = f"{url}{path}?secret=env:PUSH_SECRET"
         movement = await run(tmp_path, place)
         assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 7001), movement.problems
         assert rows(tmp_path / "cloud.db", "person") == rows(tmp_path / "app.db", "person")

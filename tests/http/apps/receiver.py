@@ -36,7 +36,12 @@ class Handler(BaseHTTPRequestHandler):
             self.db.execute("CREATE TABLE IF NOT EXISTS progress(file PRIMARY KEY, have INTEGER, whole INTEGER)")
             self.db.execute("CREATE TABLE IF NOT EXISTS header(name PRIMARY KEY, json)")
             self.db.execute("CREATE TABLE IF NOT EXISTS refused(file, json)")
-            getattr(self, self.path.strip("/").replace("/", "_"))(body)
+            take = {"begin": self.begin, "batch": self.batch, "retry": self.retry, "end": self.end}
+            take.get(self.path.rpartition("/")[2], self.refuse)(body)
+
+    def refuse(self, body: bytes) -> None:
+        """Say that there is no such request."""
+        self.answer(404, {"detail": f"nothing is taken at {self.path}"})
 
     def signed(self, body: bytes) -> bool:
         """Whether the body has the signature of Standard Webhooks."""
