@@ -54,7 +54,7 @@ def create_application(site: Site) -> ASGIApp:
         app.include_router(data.forge)
         for product in ("", "/wiki"):
             app.include_router(connect.router, prefix=product)
-    add_document(app)
+    add_document(app, site.root)
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)
 

@@ -28,19 +28,21 @@ _ANSWER = {
 }
 
 
-def add_document(app: FastAPI) -> None:
-    """Let an application describe itself so."""
+def add_document(app: FastAPI, root: str = "") -> None:
+    """Let an application describe itself so: its paths are below `root`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, root)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, root: str) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    if root:
+        document["servers"] = [{"url": root}]
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.http.problems import ProblemError, answer, describe
-from pipeline.http.site import Site
+from pipeline.http.site import ROOT, Site
 
 UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/\d+/(streams/.+/files/\d+|contents/[^/]+)(/parts/\d+)?")
 """The paths to which files are PUT. Their bodies are read after the token was checked, and never held in memory."""
@@ -48,7 +48,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answered = _Answer(send, header_only=scope["method"] == "HEAD")
+        root = self._site.root
+        ROOT.set(root)
+        if root and scope["path"].startswith(f"{root}/"):  # a proxy may also take it off
+            scope = {**scope, "path": scope["path"].removeprefix(root)}
+        answered = _Answer(send, root, header_only=scope["method"] == "HEAD")
         body = _Body(receive, self._most(scope), self._site.limits.silent_seconds)
         try:
             self._check(scope, Headers(scope=scope))
@@ -79,7 +83,7 @@ class Guard:
                 HTTPStatus.MISDIRECTED_REQUEST, f"The host {match[1]!r} is not served here; allow it with --allow-host."
             )
         if scope["method"] not in _SAFE_METHODS:
-            _check_origin(headers, host or "")
+            _check_origin(headers, host or "", self._site.public_url)
         if not UPLOADS.fullmatch(scope["path"]):
             check_encoding(headers, ())
         _check_path(scope)
@@ -127,11 +131,13 @@ class _Body:
 class _Answer:
     """Adds the headers of every answer, and knows whether the answer has begun.
 
+    A path in `Location` gets the `root` in front, below which the browser reaches the server.
+
     Of an answer to HEAD, the header alone is sent: what would follow is cancelled, since it may have no end.
     """
 
-    def __init__(self, send: Send, *, header_only: bool) -> None:
-        self._send, self.header_only = send, header_only
+    def __init__(self, send: Send, root: str, *, header_only: bool) -> None:
+        self._send, self._root, self.header_only = send, root, header_only
         self.begun = False
         self.until_sent = anyio.CancelScope()
 
@@ -144,6 +150,8 @@ class _Answer:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
+            if headers.get("location", "").startswith("/"):
+                headers["location"] = self._root + headers["location"]
         await self._send(message)
         if self.begun and self.header_only:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -173,11 +181,20 @@ def _is_allowed(host: str, names: Iterable[str]) -> bool:
     return True
 
 
-def _check_origin(headers: Headers, host: str) -> None:
-    """Refuse what another site makes a browser send. Other clients send neither of these headers."""
+def _check_origin(headers: Headers, host: str, public_url: str) -> None:
+    """Refuse what another site makes a browser send. Other clients send neither of these headers.
+
+    A proxy may send another `Host` than the browser did; then the origin is that of the public URL.
+    """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-    if site not in ("same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host):
+    is_own = origin is None or urlsplit(origin).netloc == host or (public_url and origin == _origin(public_url))
+    if site not in ("same-origin", "none") or not is_own:
         raise ProblemError(HTTPStatus.FORBIDDEN, "This request comes from another site.")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _check_path(scope: Scope) -> None:

@@ -33,9 +33,12 @@ class Links:
         return cls(await signing_key(site.runtime.store), site)
 
     def make(self, flow: FlowName, kind: str, name: str) -> tuple[str, datetime]:
-        """Return the path and query of a link to a file, `kind` "events" or "binaries", and when it expires."""
+        """Return the path and query of a link to a file, `kind` "events" or "binaries", and when it expires.
+
+        They begin with the path below which the server is reached.
+        """
         expires = (self._site.clock.now() + LIFE).replace(microsecond=0)
-        path = f"/api/v1/downloads/{quote(encode_name(flow))}/{kind}/{quote(name)}"
+        path = f"{self._site.root}/api/v1/downloads/{quote(encode_name(flow))}/{kind}/{quote(name)}"
         stamp = int(expires.timestamp())
         return f"{path}?expires={stamp}&signature={self._signature(flow, kind, name, stamp)}", expires
 

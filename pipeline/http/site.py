@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 import anyio
 from starlette.requests import HTTPConnection
@@ -23,6 +25,9 @@ LOOPBACK_NAMES = ("localhost",)
 """Names that a browser may have for this machine. Addresses are always allowed: no name server can change them."""
 
 
+ROOT = ContextVar("root", default="")
+"""The path below which the browser of the present request reaches the server: empty, or such as `/pipeline`."""
+
 CACHED_ENTRIES = 200_000
 """Entries of File Lists that a server keeps in memory, so that its pages read them once: some 100 MB."""
 
@@ -38,7 +43,7 @@ class ProxyAuth:
 
 @dataclass(frozen=True, slots=True)
 class OidcAuth:
-    """A provider of OpenID Connect, and this server as its client. `public_url` is what a browser calls this server.
+    """A provider of OpenID Connect, and this server as its client.
 
     `role_claim` is the claim with the roles of a person, a list or words: viewer, operator or admin.
     """
@@ -46,7 +51,6 @@ class OidcAuth:
     issuer: str
     client_id: str
     client_secret: str = field(repr=False)
-    public_url: str
     role_claim: str = "roles"
     scope: str = "openid email profile"
 
@@ -76,14 +80,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One server. `stopping` is set when it shuts down, so that streams end."""
+    """One server. `stopping` is set when it shuts down, so that streams end.
+
+    `public_url` is what a browser calls this server, if a proxy is in front: the proxy may serve it below a path.
+    """
 
     runtime: Runtime
     tokens: TokenStore
     clock: Clock
     start_token: str | None = None
     hosts: frozenset[str] = frozenset(LOOPBACK_NAMES)
-    secure: bool = False
+    public_url: str = ""
     proxy: ProxyAuth | None = None
     oidc: OidcAuth | None = None
     platform: PlatformProfile | None = None
@@ -98,6 +105,16 @@ class Site:
     contents: Contents = field(init=False)
     listings: Listings = field(init=False)
     signs: Signs = field(init=False)
+
+    @property
+    def root(self) -> str:
+        """The path below which browsers reach this server."""
+        return urlsplit(self.public_url).path.rstrip("/")
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach this server by HTTPS alone."""
+        return urlsplit(self.public_url).scheme == "https"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feeds", Feeds(self.runtime))

@@ -70,6 +70,7 @@ async def run_server(
     proxy: ProxyAuth | None = None,
     oidc: OidcAuth | None = None,
     platform: PlatformProfile | None = None,
+    public_url: str = "",
 ) -> AsyncIterator[Server]:
     """Run a server over the home directory `directory`/home, in a task of its own."""
     stop, clock, ready = anyio.Event(), ManualClock(), asyncio.Future[Site]()
@@ -89,7 +90,8 @@ async def run_server(
                 proxy=proxy,
                 fleet=FleetGauges(runtime, meter.metrics),
                 platform=platform,
-                oidc=oidc and replace(oidc, public_url=own),
+                oidc=oidc,
+                public_url=public_url or own,
             )
             ready.set_result(site)
             await serve(site, listening, stop)

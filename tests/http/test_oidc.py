@@ -42,7 +42,7 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
     clock: list[Server] = []
     jar = aiohttp.CookieJar(unsafe=True)
     async with run_provider(lambda: clock[0].clock.now()) as provider:
-        auth = OidcAuth(provider.url, CLIENT, SECRET, "")
+        auth = OidcAuth(provider.url, CLIENT, SECRET)
         async with run_server(tmp_path, oidc=auth) as server, aiohttp.ClientSession(cookie_jar=jar) as client:
             clock.append(server)
             yield Browser(server, provider, client)

@@ -33,12 +33,14 @@ async def ask_provider(request: Request) -> Response:
     site, auth = _of(request)
     log_in = LogIn.new()
     async with aiohttp.ClientSession() as client:
-        url = (await Provider.find(auth, client)).log_in_url(log_in, _callback(auth))
+        url = (await Provider.find(auth, client)).log_in_url(log_in, _callback(site))
     claims = {"state": log_in.state, "nonce": log_in.nonce, "verifier": log_in.verifier}
     sealed = (await Sealer.of(site)).seal("login", claims, LOGIN_LIFE)
     answer = RedirectResponse(url, HTTPStatus.SEE_OTHER)
     # lax: the provider sends the browser back from another site
-    answer.set_cookie(LOGIN_COOKIE, sealed, httponly=True, samesite="lax", secure=site.secure, path=PATH)
+    answer.set_cookie(
+        LOGIN_COOKIE, sealed, httponly=True, samesite="lax", secure=site.secure, path=f"{site.root}{PATH}"
+    )
     return answer
 
 
@@ -60,14 +62,14 @@ async def come_back(
     async with aiohttp.ClientSession() as client:
         provider = await Provider.find(auth, client)
         try:
-            who = await provider.identify(code, log_in, _callback(auth), site.clock.now())
+            who = await provider.identify(code, log_in, _callback(site), site.clock.now())
         except RefusedError as refused:
             log.warning("log_in_refused", reason=str(refused))
             raise ProblemError(HTTPStatus.FORBIDDEN, str(refused)) from refused
     log.info("logged_in", name=who.name, role=who.role.value)
     # a page, not a redirect: the strict cookie is not sent on the way from the provider's site
     answer = page("logged_in", None)
-    answer.delete_cookie(LOGIN_COOKIE, path=PATH)
+    answer.delete_cookie(LOGIN_COOKIE, path=f"{site.root}{PATH}")
     answer.set_cookie(
         COOKIE,
         await begin_session(site, who),
@@ -75,7 +77,7 @@ async def come_back(
         httponly=True,
         samesite="strict",
         secure=site.secure,
-        path="/",
+        path=f"{site.root}/",
     )
     return answer
 
@@ -86,5 +88,5 @@ def _of(request: Request) -> tuple[Site, OidcAuth]:
     return site, site.oidc
 
 
-def _callback(auth: OidcAuth) -> str:
-    return f"{auth.public_url.rstrip('/')}{PATH}/callback"
+def _callback(site: Site) -> str:
+    return f"{site.public_url.rstrip('/')}{PATH}/callback"

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from pipeline.domain.ids import encode_name
 from pipeline.http.pages.views import tone
-from pipeline.http.site import site_of
+from pipeline.http.site import ROOT, site_of
 from pipeline.http.tokens import Identity, Role
 from pipeline.wording import duration, moment, size
 
@@ -57,6 +57,7 @@ def _environment() -> Environment:
         "tone": tone,
         "segment": segment,
     }
+    environment.globals["root"] = ROOT.get  # macros are imported without the values of a page
     return environment
 
 
@@ -66,7 +67,10 @@ async def live_page(
     """Return a page whose part `NAME_live.html` follows what happens: it asks for the part again after `seconds`, or later
     while many look. `read` returns the values of both; the part must show nothing that not all viewers may see.
     """
-    live, path = site_of(request).live, quote(request.scope["path"])  # decoded once; names have `%` in them
+    live, path = (
+        site_of(request).live,
+        ROOT.get() + quote(request.scope["path"]),
+    )  # decoded once; names have `%` in them
     if request.url.query:
         path = f"{path}?{request.url.query}"
 

@@ -79,7 +79,7 @@ async def take_token(site: Site, token: str) -> Response:
     if identity is None or identity.role is Role.APP:
         return page("login", None, status=HTTPStatus.FORBIDDEN, wrong=True, provider=_provider(site))
     answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
-    answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=site.secure, path="/")
+    answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=site.secure, path=f"{site.root}/")
     return answer
 
 
@@ -88,8 +88,8 @@ def _provider(site: Site) -> str:
 
 
 @router.post("/logout")
-async def log_out() -> Response:
+async def log_out(request: Request) -> Response:
     """Forget the token."""
     answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER)
-    answer.delete_cookie(COOKIE, path="/")
+    answer.delete_cookie(COOKIE, path=f"{site_of(request).root}/")
     return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Literal, cast
+from urllib.parse import urljoin
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -91,7 +92,8 @@ async def data_url(request: Request, who: App, flow: AppFlow, key: str) -> dict[
     site = site_of(request)
     owner, file = await _data(site, who, flow, key)
     url, _ = (await Links.of(site)).make(owner, "events", str(file))
-    return {"url": f"{request.base_url}{url.removeprefix('/')}&encoding=plain"}
+    origin = urljoin(site.public_url or str(request.base_url), "/")
+    return {"url": f"{urljoin(origin, url)}&encoding=plain"}
 
 
 @forge.get("/data/{key}/payload")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import socket
+    from urllib.parse import SplitResult
 
     from pipeline.http.site import OidcAuth, PlatformProfile, ProxyAuth
 
@@ -75,7 +77,8 @@ class _Options:
 @click.option(
     "--public-url",
     metavar="URL",
-    help="What browsers call this server, such as https://move.example.org. Needed for oidc.",
+    help="What browsers call this server, if a proxy is in front: such as https://move.example.org, or with a path, below "
+    "which the proxy serves it. Needed for oidc.",
 )
 @click.option("--oidc-issuer", metavar="URL", help="With --auth oidc: the provider, exactly as it names itself.")
 @click.option("--oidc-client-id", metavar="ID", help="What the provider calls this server.")
@@ -124,7 +127,7 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
             f"{options.host} can be reached by other machines. Say how people are identified with --auth token, --auth proxy "
             "or --auth oidc, or listen on 127.0.0.1."
         )
-    proxy, oidc = _proxy(options), _oidc(options)
+    proxy, oidc, _ = _proxy(options), _oidc(options), _public_names(options)
     allow_connections()
     listening = bind(options.host, options.port)
     run_async(lambda: _run(settings, options, proxy, oidc, listening))
@@ -147,8 +150,6 @@ def _proxy(options: _Options) -> ProxyAuth | None:
 
 
 def _oidc(options: _Options) -> OidcAuth | None:
-    from urllib.parse import urlsplit
-
     from pipeline.http.server import is_loopback
     from pipeline.http.site import OidcAuth
     from pipeline.kit.configuration.secret import Secret
@@ -157,23 +158,18 @@ def _oidc(options: _Options) -> OidcAuth | None:
         "--oidc-issuer": options.oidc_issuer,
         "--oidc-client-id": options.oidc_client_id,
         "--oidc-client-secret": options.oidc_client_secret,
-        "--public-url": options.public_url,
     }
     if options.auth != "oidc":
         if given := [name for name, value in needed.items() if value]:
             raise ConfigurationError(f"{given[0]} is for --auth oidc. Give that as well.")
         return None
-    issuer, client_id, secret, public_url = map(str, needed.values())
-    if missing := [name for name, value in needed.items() if not value]:
+    issuer, client_id, secret = map(str, needed.values())
+    public_url = options.public_url or ""
+    if missing := [name for name, value in {**needed, "--public-url": public_url}.items() if not value]:
         raise ConfigurationError(f"--auth oidc needs {', '.join(missing)}.")
     for name, url in (("--oidc-issuer", issuer), ("--public-url", public_url)):
-        try:
-            scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
-        except ValueError:
-            scheme, host = "", None
-        if not host or scheme not in ("https", "http"):
-            raise ConfigurationError(f"{name} {url!r} is no URL. Write one such as https://login.example.org.")
-        if scheme == "http" and not is_loopback(host):
+        found = _url(name, url)
+        if found.scheme == "http" and not is_loopback(found.hostname or ""):
             raise ConfigurationError(f"{name} {url} is not encrypted. Give its https:// URL.")
     try:
         import pipeline.http.oidc.provider  # noqa: F401
@@ -181,7 +177,33 @@ def _oidc(options: _Options) -> OidcAuth | None:
         raise ConfigurationError(
             f"--auth oidc needs the package {error.name}. Install it with: pip install 'app-data-pipeline[oidc]'"
         ) from error
-    return OidcAuth(issuer, client_id, Secret(secret).reveal(), public_url, options.oidc_role_claim)
+    return OidcAuth(issuer, client_id, Secret(secret).reveal(), options.oidc_role_claim)
+
+
+def _url(name: str, url: str) -> SplitResult:
+    """Return the parts of a URL. ConfigurationError when it is none."""
+    from urllib.parse import urlsplit
+
+    try:
+        found = urlsplit(url)
+        if found.hostname and found.scheme in ("https", "http"):
+            return found
+    except ValueError:
+        pass  # brackets that are no address
+    raise ConfigurationError(f"{name} {url!r} is no URL. Write one such as https://login.example.org.")
+
+
+def _public_names(options: _Options) -> tuple[str, ...]:
+    """Return the name in the public URL, if there is one. ConfigurationError when that is no URL of a server."""
+    if not options.public_url:
+        return ()
+    found = _url("--public-url", options.public_url)
+    if found.query or found.fragment or re.search(r"[^A-Za-z0-9._~/-]|//|/\.", found.path):
+        raise ConfigurationError(
+            f"--public-url {options.public_url!r} has more than a name and a path. Write one such as "
+            "https://example.org/pipeline, with letters, digits, dots, hyphens and underscores in its path."
+        )
+    return (found.hostname or "",)
 
 
 def _platform(options: _Options) -> PlatformProfile | None:
@@ -201,8 +223,6 @@ def _platform(options: _Options) -> PlatformProfile | None:
 async def _run(
     settings: Settings, options: _Options, proxy: ProxyAuth | None, oidc: OidcAuth | None, listening: socket.socket
 ) -> None:
-    from urllib.parse import urlsplit
-
     from pipeline.assembly.commands.observation.fleet import FleetGauges
     from pipeline.assembly.metering.meter import create_meter
     from pipeline.http.server import serve as serve_site
@@ -214,10 +234,9 @@ async def _run(
     meter = create_meter(settings, is_server=True)
     async with share_runtime(settings, meter) as runtime, anyio.create_task_group() as group:
         await group.start(set_at_signal, stop)
-        public = urlsplit(oidc.public_url) if oidc else urlsplit("")
-        names = (*LOOPBACK_NAMES, options.host, *options.hosts, *filter(None, [public.hostname]))
+        names = (*LOOPBACK_NAMES, options.host, *options.hosts, *_public_names(options))
         tokens = TokenStore(runtime.store, runtime.flows, runtime.clock)
-        hosts, secure = frozenset(name.lower() for name in names), public.scheme == "https"
+        hosts = frozenset(name.lower() for name in names)
         fleet = FleetGauges(runtime, meter.metrics)
         site = Site(
             runtime,
@@ -225,7 +244,7 @@ async def _run(
             runtime.clock,
             start_token,
             hosts,
-            secure=secure,
+            public_url=options.public_url or "",
             proxy=proxy,
             oidc=oidc,
             platform=_platform(options),
