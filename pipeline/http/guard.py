@@ -82,6 +82,12 @@ class Guard:
             raise ProblemError(
                 HTTPStatus.MISDIRECTED_REQUEST, f"The host {match[1]!r} is not served here; allow it with --allow-host."
             )
+        if "transfer-encoding" in headers and "content-length" in headers:  # request smuggling: RFC 9112, section 6.3
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                "A request has Content-Length or Transfer-Encoding, not both.",
+                headers={"Connection": "close"},
+            )
         if scope["method"] not in _SAFE_METHODS:
             _check_origin(headers, host or "", self._site.public_url)
         if not UPLOADS.fullmatch(scope["path"]):
@@ -164,7 +170,8 @@ def check_encoding(headers: Headers, taken: Collection[str]) -> None:
     if encoding not in ("", "identity", *taken):
         raise ProblemError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"Content-Encoding {encoding[:80]!r} is not taken here. Send the body as it is.",
+            f"Content-Encoding {encoding[:80]!r} is not taken here. Send the body as it is"
+            + (f", or encoded with {' or '.join(taken)}." if taken else "."),
         )
 
 
@@ -187,7 +194,7 @@ def _check_origin(headers: Headers, host: str, public_url: str) -> None:
     A proxy may send another `Host` than the browser did; then the origin is that of the public URL.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-    is_own = origin is None or urlsplit(origin).netloc == host or (public_url and origin == _origin(public_url))
+    is_own = origin is None or origin.partition("://")[2] == host or (public_url and origin == _origin(public_url))
     if site not in ("same-origin", "none") or not is_own:
         raise ProblemError(HTTPStatus.FORBIDDEN, "This request comes from another site.")
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
@@ -88,6 +89,8 @@ def describe(error: Exception) -> Problem:
 def _what_there_is(error: HTTPException) -> str:
     """Return what to do where no route takes a request: the framework says the words of the status alone."""
     match error.status_code:
+        case HTTPStatus.BAD_REQUEST:  # the framework has this for a body alone
+            return "The body cannot be read as JSON in UTF-8."
         case HTTPStatus.NOT_FOUND:
             return "There is nothing at this path. /api/v1/openapi.json lists all paths."
         case HTTPStatus.METHOD_NOT_ALLOWED:
@@ -125,4 +128,10 @@ def _lacks_body(error: RequestValidationError) -> bool:
 
 def _what_is_wrong(error: RequestValidationError) -> str:
     """Return all that is wrong with a request, without its values: one of them could be a secret."""
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return "; ".join(map(_part, error.errors()))
+
+
+def _part(one: Mapping[str, Any]) -> str:
+    if one["type"] == "json_invalid":
+        return f"The body is no JSON: {one['ctx']['error']} at character {one['loc'][-1]}"
+    return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"

@@ -57,6 +57,9 @@ async def test_a_content_is_downloaded_whole_or_from_where_it_stopped(server: Se
             assert (answer.status, await answer.read()) == (206, part)
     async with server.client.get(url, headers={"Range": f"bytes={len(content)}-"}) as answer:
         assert answer.status == 416
+    for header in ("bytes=0-" + "9" * 5000, "bytes=-", "lines=0-3", "bytes=0-1,3-4"):
+        async with server.client.get(url, headers={"Range": header}) as answer:
+            assert (answer.status, await answer.read()) == (200, content)
 
 
 async def test_a_range_is_passed_over_when_it_depends_on_what_is_not_known(server: Server) -> None:

@@ -65,7 +65,14 @@ async def test_a_request_has_one_host(server: Server, headers: tuple[str, ...]) 
 
 @pytest.mark.parametrize(
     "header",
-    ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"],
+    [
+        "Origin: https://evil.example",
+        "Origin: null",
+        "Origin: http://[",
+        "Origin: localhost",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ],
 )
 async def test_another_site_cannot_act(server: Server, header: str) -> None:
     assert await raw(server, "DELETE", "/api/v1/tokens/0123456789abcdef", "Host: localhost", header) == 403
@@ -74,6 +81,14 @@ async def test_another_site_cannot_act(server: Server, header: str) -> None:
 async def test_the_own_site_can_act(server: Server) -> None:
     headers = ("Host: localhost:1", "Origin: http://localhost:1", "Sec-Fetch-Site: same-origin")
     assert await raw(server, "DELETE", "/api/v1/tokens/0123456789abcdef", *headers) == 404
+
+
+async def test_a_body_whose_end_is_ambiguous_ends_the_connection(server: Server) -> None:
+    """A proxy in front may see one request where there are two (request smuggling)."""
+    hidden = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    header = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await talk(server, f"{header}0\r\n\r\n{hidden}")
+    assert (status(answer), answer.count(b"HTTP/1.1")) == (400, 1)
 
 
 @pytest.mark.parametrize(

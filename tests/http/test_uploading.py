@@ -277,6 +277,8 @@ async def test_an_export_that_fails_ends_the_movement(app: tuple[App, Settings])
     movement = await settled(settings, api.number)
     assert (movement.status, "the licence has expired" in str(movement.problems)) == (Status.FAILED, True)
     assert (await api.put(0, b""))[0] == 409
+    status, state = await api.call("GET", f"/{api.number}")
+    assert (status, state["settled"], state["status"]) == (200, True, "FAILED")
     first = api.number
     await api.begin()
     assert api.number == first + 1
@@ -344,6 +346,25 @@ async def test_a_body_that_is_encoded_is_never_taken_for_another_one(app: tuple[
     assert (await api.put(0, gzip.compress(lines((1, "a"))), **encoded))[0] == 201
     status, _ = await api.call("POST", f"/{api.number}/end", data=gzip.compress(b"{}"), headers=encoded)
     assert status == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"files": {"person": 1}', "no JSON: Expecting ',' delimiter at character 23"),
+        ('{"files": {"é": 1}}'.encode("latin-1"), "JSON in UTF-8"),
+        (b"[" * 100_000, "JSON in UTF-8"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_answered_with_where_it_is_wrong(
+    app: tuple[App, Settings], body: bytes, words: str
+) -> None:
+    api, _ = app
+    await api.begin()
+    headers = {"Content-Type": "application/json"}
+    path = f"/{api.number}/groups/person/complete"
+    status, problem = await api.call("POST", path, data=body, headers=headers)
+    assert (status in (400, 422), words in problem["detail"]) == (True, True), problem
 
 
 async def test_a_body_that_is_not_said_to_be_json_is_answered_with_what_to_send(app: tuple[App, Settings]) -> None:

@@ -32,8 +32,8 @@ def final_status(counts: Counts) -> tuple[Status, Reason]:
     """Return the final status of a Movement, and the reason for it.
 
     SUCCESS: every file is imported or was imported before, and all other counts are 0. FAILED: files failed and none is
-    imported. INCOMPLETE: everything in between. CANCELLED: files failed while it was to stop; whoever had them in hand may
-    have given them up for that.
+    imported. INCOMPLETE: everything in between. CANCELLED: files failed while it was to stop, and may have been given up for
+    that.
     """
     if counts.failed and counts.to_stop:
         return Status.CANCELLED, Reason.STOPPED

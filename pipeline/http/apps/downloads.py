@@ -25,7 +25,7 @@ from pipeline.http.site import Site, site_of
 
 OpenFrom: TypeAlias = Callable[[int], AbstractAsyncContextManager[AsyncIterable[bytes]]]
 """Opens bytes from an offset on."""
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(?!-$)(\d{0,18})-(\d{0,18})", re.ASCII)
 
 router = APIRouter(prefix="/downloads", tags=["apps"])
 
@@ -95,7 +95,7 @@ def _answer(open_from: OpenFrom, size: int, wanted: str | None) -> Response:
 def _range(wanted: str | None, size: int) -> tuple[int, int]:
     """Return the first byte and the one after the last. A header that asks for something else is passed over (RFC 9110)."""
     match = _RANGE.fullmatch(wanted or "")
-    if not match or not (match[1] or match[2]):
+    if not match:
         return 0, size
     first, last = match[1], match[2]
     start = int(first) if first else max(size - int(last), 0)

@@ -133,8 +133,12 @@ async def begin(request: Request, who: App, flow: FlowPath, wanted: BeginRequest
 
 @router.get("/{number}")
 async def read_export(request: Request, _: App, flow: FlowPath, number: int) -> ExportState:
-    """Return how far the export is."""
-    return await _state(await open_export(site_of(request), flow, number))
+    """Return how far the export is, or how its Movement has settled."""
+    site = site_of(request)
+    movement = await site.runtime.flows.read_of(await site.runtime.flows.read_flow(flow), number)
+    if movement.settled:
+        return await _state(AppExport(site.runtime.store, site.runtime.flows, movement))
+    return await _state(await open_export(site, flow, number))
 
 
 @router.put("/{number}/streams/{stream:path}/files/{file}", status_code=HTTPStatus.CREATED)
