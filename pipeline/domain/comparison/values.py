@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from pipeline.domain.comparison.readings import UNREADABLE, Reading, Readings, exact, readings_for
+from pipeline.domain.keys import KeyValue
 from pipeline.domain.schema import Column, StreamSchema
 
 Values = Mapping[str, object]
@@ -89,8 +91,10 @@ _ORDERS = {"integer": "numbers", "real": "numbers", "boolean": "numbers", "bytes
 """The kind of keys by column type; keys of all other types are text, and sort as text."""
 
 
-def why_not_comparable(source: StreamSchema, destination: StreamSchema, pairing: Pairing) -> str:
-    """Return why rows cannot be compared in key order; empty when they can."""
+def why_not_comparable(
+    source: StreamSchema, destination: StreamSchema, pairing: Pairing, known: Collection[str] = ()
+) -> str:
+    """Return why rows cannot be compared in key order; empty when they can. The order of the key columns `known` is known."""
     one_technology = set(source.native) == set(destination.native)
     here = {column.name: column.type for column in source.columns}
     there = {column.name: column.type for column in destination.columns}
@@ -100,10 +104,33 @@ def why_not_comparable(source: StreamSchema, destination: StreamSchema, pairing:
         name = names.get(key)
         if name is None:
             return f"the destination has no column {key!r}, which is part of the key"
-        if name not in as_any and not _keeps_keys(here[key], there[name], one_technology=one_technology):
+        if (
+            key not in known
+            and name not in as_any
+            and not _keeps_keys(here[key], there[name], one_technology=one_technology)
+        ):
             types = f"{here[key]} at the source and {there[name]} at the destination"
             return f"the key column {key!r} is {types}, which may change keys"
     return ""
+
+
+def uuid_keys(source: StreamSchema, destination: StreamSchema, pairing: Pairing) -> Mapping[str, int]:
+    """Return the key columns that are text at the source and UUIDs at the destination, with their places in the key."""
+    here, there = ({column.name: column.type for column in schema.columns} for schema in (source, destination))
+    names = {pair.source: pair.destination for pair in pairing.pairs}
+    return {
+        key: place
+        for place, key in enumerate(source.primary_keys)
+        if here[key] in ("text", "any") and there.get(names.get(key) or "") == "uuid"
+    }
+
+
+def as_uuid(value: KeyValue) -> KeyValue:
+    """Return a UUID, however it is written, as PostgreSQL writes it; any other value as it is."""
+    try:
+        return str(UUID(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def keys_of_any_kind(source: StreamSchema, destination: StreamSchema, pairing: Pairing) -> frozenset[str]:

@@ -14,18 +14,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.domain.comparison.diff import count_agreeing
-from pipeline.domain.keys import Key, order
+from pipeline.domain.keys import Key, OrderedKey, order
 
 
 class Rows:
     """Consecutive rows of one side in key order, and the position of the walk in them.
 
     `load_hashes` and `load_keys` are each called at most once: hashes only if digests differ, keys only if hashes
-    differ.
+    differ. `ordered` gives the order of a key among those of the other side.
     """
 
-    def __init__(self, count: int, load_hashes: Callable[[], bytes], load_keys: Callable[[], Sequence[Key]]) -> None:
+    def __init__(
+        self,
+        count: int,
+        load_hashes: Callable[[], bytes],
+        load_keys: Callable[[], Sequence[Key]],
+        ordered: Callable[[Key], OrderedKey] = order,
+    ) -> None:
         self.at = 0
+        self.ordered = ordered
         self._count = count
         self._load_hashes = load_hashes
         self._hashes: bytes | None = None
@@ -109,7 +116,8 @@ def walk_rest(source: Rows | None, destination: Rows | None) -> Step:
 
 
 def _take_difference(source: Rows, destination: Rows, step: Step) -> None:
-    one, other = order(source.key(source.at)), order(destination.key(destination.at))
+    one = source.ordered(source.key(source.at))
+    other = destination.ordered(destination.key(destination.at))
     at_source = source.at if one <= other else None
     at_destination = destination.at if one >= other else None
     step.suspects.append(Suspect(at_source, at_destination))

@@ -7,9 +7,10 @@ first few differences are in memory; all differences are passed on as they are f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import orjson
 from blake3 import blake3
@@ -17,11 +18,11 @@ from blake3 import blake3
 from pipeline.codec.values import key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.comparison.report import Difference, Finding, KnownRejection, RangeReport, Side, StreamReport
-from pipeline.domain.comparison.values import Pairing, Values, differing_columns
+from pipeline.domain.comparison.values import Pairing, Values, as_uuid, differing_columns
 from pipeline.domain.comparison.walk import Rows, Step, Suspect, walk, walk_equal, walk_rest
-from pipeline.domain.errors import DefectError
+from pipeline.domain.errors import DefectError, UnreadableError
 from pipeline.domain.ids import BinaryId
-from pipeline.domain.keys import Key, order
+from pipeline.domain.keys import Key, OrderedKey, order
 from pipeline.engine.verify.contents import with_ids
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
@@ -40,10 +41,15 @@ RANGES_KEPT = 100
 
 
 class SideRows:
-    """The rows of one side, block by block. `rows` is the current block; None before the first and after the last."""
+    """The rows of one side, block by block. `rows` is the current block; None before the first and after the last.
 
-    def __init__(self, blocks: AsyncIterable[Block] | None) -> None:
+    The values at the places `uuids` of a key are UUIDs, however they are written, and sort as such.
+    """
+
+    def __init__(self, blocks: AsyncIterable[Block] | None, uuids: Collection[int] = ()) -> None:
         """Read `blocks`; None where the side has no such stream."""
+        self._uuids = uuids
+        self._last: OrderedKey = ()
         self._blocks: AsyncIterator[Block] | None = None if blocks is None else aiter(blocks)
         self.block: HashedBlock | None = None
         self.rows: Rows | None = None
@@ -60,8 +66,27 @@ class SideRows:
             if self.block is None:
                 self.rows = None
                 return None
-            self.rows = Rows(len(self.block), self.block.row_hashes, self.block.keys)
+            if self._uuids:
+                self.rows = Rows(len(self.block), self.block.row_hashes, partial(self._keys, self.block), self._ordered)
+            else:
+                self.rows = Rows(len(self.block), self.block.row_hashes, self.block.keys)
         return self.rows
+
+    def _ordered(self, key: Key) -> OrderedKey:
+        return order(tuple(as_uuid(value) if place in self._uuids else value for place, value in enumerate(key)))
+
+    def _keys(self, block: HashedBlock) -> Sequence[Key]:
+        """Return the keys of a block. UnreadableError if their order as UUIDs is not the order in which they are read."""
+        keys = block.keys()
+        for key in keys:
+            last, self._last = self._last, self._ordered(key)
+            if self._last <= last:
+                raise UnreadableError(
+                    f"the key {key_text(key)} and the one before it are UUIDs that are written in different ways, so their "
+                    "order at the destination is another one; write them in one way, such as in lower case with dashes",
+                    "table",
+                )
+        return keys
 
     async def _read(self) -> HashedBlock | None:
         block = None if self._blocks is None else await anext(self._blocks, None)
@@ -78,7 +103,7 @@ class SideRows:
 
     def known(self, ahead: int) -> KnownRange | None:
         """Return the range of the current block, if it has rows left. Later ranges are not known."""
-        if ahead or self.block is None or self.rows is None or not self.rows.left:
+        if ahead or self._uuids or self.block is None or self.rows is None or not self.rows.left:
             return None
         return KnownRange(self.block.last_key())
 
@@ -130,11 +155,15 @@ class StreamComparison:
         sink: DifferenceSink,
         is_id_of: IsIdOf | None = None,
         fetch: FetchRows | None = None,
+        uuids: Collection[int] = (),
     ) -> None:
         """`is_id_of` says whether a value of the destination is its id of what the source's value refers to.
 
         `fetch` is asked for rows that only the destination seems to have: a list in pages may have missed them.
+
+        The source's values at the places `uuids` of the key are UUIDs as text.
         """
+        self._uuids = uuids
         self._report = report
         self._pairing = pairing
         self._is_id_of, self._fetch = is_id_of, fetch
@@ -146,7 +175,7 @@ class StreamComparison:
     async def run(self, source: OpenedRows | None, destination: OpenRows | None) -> StreamReport:
         """Walk both sides to their ends and return the report. A side is None where the stream does not exist."""
         async with source or nullcontext() as source_blocks:
-            one = SideRows(source_blocks)
+            one = SideRows(source_blocks, self._uuids)
             async with destination(one.known) if destination else nullcontext() as destination_blocks:
                 other = SideRows(destination_blocks)
                 while True:

@@ -24,6 +24,7 @@ from pipeline.domain.comparison.values import (
     Pairing,
     keys_of_any_kind,
     pair_columns,
+    uuid_keys,
     why_not_comparable,
     without_columns,
 )
@@ -166,7 +167,8 @@ class _Comparison:
         )
         if app and app.why_not:
             return replace(report, incomparable=app.why_not)
-        if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
+        uuids = uuid_keys(pair.here, pair.there, pairing) if pair.there and pairing else {}
+        if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing, uuids)):
             return replace(report, incomparable=reason)
         if pair.here.stream == SCHEMA_STREAM and not isinstance(self._here, StoredSnapshot):
             return await self._compare_objects(report, pair, self._here)
@@ -176,7 +178,9 @@ class _Comparison:
             is_id_of = app.is_id_of if app else None
             fetcher = self._here if isinstance(self._here, RowFetcher) and not pair.gone else None
             fetch = None if fetcher is None else partial(fetcher.fetch_rows, pair.here)
-            comparison = StreamComparison(report, pairing, self._sink(pair.here.stream), is_id_of, fetch)
+            comparison = StreamComparison(
+                report, pairing, self._sink(pair.here.stream), is_id_of, fetch, [*uuids.values()]
+            )
             report = _with_objects(await comparison.run(rows, copied), app, self._request.examples)
         except UnreadableError as error:
             return replace(report, incomparable=str(error))

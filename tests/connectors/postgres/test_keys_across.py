@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -54,6 +55,40 @@ async def test_keys_of_sqlite_are_equal(
     assert not await equal(movements)
     place.run("UPDATE t SET v = 2 WHERE v = 99", "DELETE FROM t WHERE v = 1")
     assert not await equal(movements)
+
+
+@pytest.mark.parametrize("form", ["%s", "upper(%s)", "replace(%s, '-', '')", "'{' || %s || '}'"])
+async def test_keys_that_are_uuids_in_the_apps_table_are_equal(
+    form: str, make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    ids = [f"{at:08x}-0000-4000-8000-00000000000a" for at in (1, 10, 0xABCDEF, 0xF0000000)]
+    rows = ", ".join(f"({form % repr(id_)}, {at})" for at, id_ in enumerate(ids))
+    databases.run(source, "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v INT)", f"INSERT INTO t VALUES {rows}")
+    place.run("CREATE TABLE t (id uuid PRIMARY KEY, v int)")
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    assert await equal(movements)
+    place.run("UPDATE t SET v = 99 WHERE v = 2", "DELETE FROM t WHERE v = 0", f"INSERT INTO t VALUES ('{uuid4()}', 7)")
+    found = (await verified(movements, PostgresSource(place.uri))).streams[0]
+    assert (found.different, found.missing, found.extra) == (1, 1, 1)
+
+
+async def test_uuids_that_are_written_in_several_ways_are_not_compared(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    first, second = "0000000A-0000-4000-8000-00000000000a", "0000000a00004000800000000000000b"
+    databases.run(
+        source,
+        "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v INT)",
+        f"INSERT INTO t VALUES ('{second}', 1), ('{first}', 2), ('0000000a-0000-4000-8000-000000000001', 3)",
+    )
+    place.run("CREATE TABLE t (id uuid PRIMARY KEY, v int)")
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    verification = await verified(movements, PostgresSource(place.uri))
+    assert "are UUIDs that are written in different ways" in verification.streams[0].incomparable
 
 
 async def test_full_text_tables_of_sqlite_are_equal(make: Callable[[], Place], tmp_path: Path) -> None:
@@ -115,7 +150,7 @@ async def succeed_accepting(movements: Movements, kind: str) -> None:
     await succeed(movements)
 
 
-async def verified(movements: Movements, copy: SqliteSource) -> Verification:
+async def verified(movements: Movements, copy: SqliteSource | PostgresSource) -> Verification:
     """Compare the copy with the source."""
     flows = movements.flows()
     flow = await flows.read_flow(FLOW)
