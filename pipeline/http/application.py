@@ -20,7 +20,7 @@ from pipeline.http.problems import Problem, add_handlers, answer
 from pipeline.http.site import Site
 
 API = "/api/v1"
-PLATFORM = ("/app/migration/", "/rest/", "/wiki/")
+PLATFORM = ("/app/migration/", "/rest/", "/wiki/", "/.well-known/")
 """What the public platform's paths begin with."""
 
 
@@ -52,6 +52,10 @@ def create_application(site: Site) -> ASGIApp:
         from pipeline.http.platform import connect, data  # a profile that few need
 
         app.include_router(data.forge)
+        if site.platform.app_id:
+            from pipeline.http.platform import signing  # it needs the extra `oidc`
+
+            app.include_router(signing.router)
         for product in ("", "/wiki"):
             app.include_router(connect.router, prefix=product)
     add_document(app, site.root)

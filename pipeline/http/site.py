@@ -57,9 +57,19 @@ class OidcAuth:
 
 @dataclass(frozen=True, slots=True)
 class PlatformProfile:
-    """The public app-migration platform's paths are served. `created_at` is the unit of `createdAt`, which is not documented."""
+    """The public app-migration platform's paths are served. `created_at` is the unit of `createdAt`, which is not documented.
+
+    With a `secret`, events are signed as Connect apps expect them; with an `app_id`, as Forge apps do.
+    """
 
     created_at: Literal["milliseconds", "seconds"] = "milliseconds"
+    secret: str = field(default="", repr=False)
+    app_id: str = ""
+
+    @property
+    def signs(self) -> bool:
+        """Whether events are signed."""
+        return bool(self.secret or self.app_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.domain.notifications.delivery import Answer
@@ -11,13 +12,14 @@ from pipeline.domain.notifications.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """An event as it is sent. `id` is the same at every try."""
+    """An event as it is sent. `id` is the same at every try. `headers` are sent beside those of every event."""
 
     id: str
     type: str
     flow: str
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sender(Protocol):

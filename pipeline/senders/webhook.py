@@ -91,6 +91,7 @@ class WebhookSender:
             "webhook-id": notification.id,
             "webhook-timestamp": str(int(now.timestamp())),
             **signed,
+            **notification.headers,
         }
 
     def _signers(self, endpoint: Endpoint, now: datetime) -> Sequence[Signer]:

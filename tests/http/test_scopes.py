@@ -27,7 +27,7 @@ from pipeline.ports.sender import Notification
 from pipeline.settings import Settings
 from tests.http.conftest import Server
 from tests.http.flows import settled, working
-from tests.http.test_platform import CONNECT, FORGE
+from tests.http.platform_app import CONNECT, FORGE
 from tests.http.test_uploading import PERSON
 
 SCOPES: Mapping[str, Sequence[str]] = {"person": ["pii"], "issue": ["other", "pii"], "plain": []}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
@@ -29,6 +30,9 @@ from pipeline.http.tokens import Identity
 from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition, Version, list_pages
 from pipeline.ports.sender import Notification, Sender
+
+if TYPE_CHECKING:
+    from pipeline.http.platform.signing import EventSigner
 
 POLL_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 OWN_MACHINE = ("127.0.0.0/8", "::1/128")
@@ -111,7 +115,7 @@ class Webhooks:
         waiting = set(scopes) - set(resting)
         if not waiting:
             return refused
-        transfer = await transfer_of(self._site, flow)
+        transfer, signer = await transfer_of(self._site, flow), await self._signer()
         number = transfer.importing.movement.number
         before = document.got if document.movement == number else {}
         got = {url: set(before.get(url, ())) for url in scopes}
@@ -120,7 +124,8 @@ class Webhooks:
             for url in sorted(waiting):
                 if id_ in got[url] or not (stream is None or _reaches(transfer, scopes[url], stream)):
                     continue
-                if reason := await _send(url, event, sender):
+                signed = signer.headers(url, event, self._site.clock.now()) if signer else {}
+                if reason := await _send(url, event, signed, sender):
                     refused[url] = reason
                     waiting.remove(url)
                 else:
@@ -165,6 +170,15 @@ class Webhooks:
             },
             **members,
         }
+
+    async def _signer(self) -> EventSigner | None:
+        """Return what signs the events, if they are signed."""
+        profile = self._site.platform
+        if profile is None or not profile.signs:
+            return None
+        from pipeline.http.platform.signing import signer_of  # it needs the extra `oidc`
+
+        return await signer_of(profile, self._site.runtime.store)
 
     async def _read(self, flow: FlowName) -> tuple[_Document, Version | PutCondition]:
         key = platform_app_key(flow)
@@ -248,10 +262,10 @@ class _Pauses:
         self._until = kept
 
 
-async def _send(url: str, event: Mapping[str, object], sender: Sender) -> str:
-    """Send an event to an endpoint; return why it does not take it, or nothing."""
+async def _send(url: str, event: Mapping[str, object], headers: Mapping[str, str], sender: Sender) -> str:
+    """Send an event to an endpoint with these headers beside; return why it does not take it, or nothing."""
     notification = Notification(
-        str(event["messageId"]), str(event["eventType"]), "", "application/json", orjson.dumps(event)
+        str(event["messageId"]), str(event["eventType"]), "", "application/json", orjson.dumps(event), headers
     )
     endpoint = Endpoint("app", url, _BEGUN, profile="atlassian", allow_http=True, allow_private=OWN_MACHINE)
     answer = await sender.send(endpoint, notification)

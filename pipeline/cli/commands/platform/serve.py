@@ -41,6 +41,8 @@ class _Options:
     oidc_role_claim: str
     profile: str | None
     profile_created_at: str
+    profile_secret: str | None
+    profile_app_id: str | None
 
 
 @click.command()
@@ -104,6 +106,16 @@ class _Options:
     show_default=True,
     help="The unit of createdAt in events of the profile, of which the documents disagree.",
 )
+@click.option(
+    "--profile-secret",
+    metavar="REFERENCE",
+    help="With --profile: sign events as Connect does, with the secret that is there: env:NAME or file:PATH.",
+)
+@click.option(
+    "--profile-app-id",
+    metavar="ID",
+    help="With --profile: sign events as Forge does, for the app of this id. Its key is at /.well-known/jwks.json.",
+)
 @common_options
 def serve(home: Path | None, config: Path | None, **given: object) -> None:
     """Serve the HTTP API, the dashboard and metrics until stopped.
@@ -127,10 +139,10 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
             f"{options.host} can be reached by other machines. Say how people are identified with --auth token, --auth proxy "
             "or --auth oidc, or listen on 127.0.0.1."
         )
-    proxy, oidc, _ = _proxy(options), _oidc(options), _public_names(options)
+    proxy, oidc, platform, _ = _proxy(options), _oidc(options), _platform(options), _public_names(options)
     allow_connections()
     listening = bind(options.host, options.port)
-    run_async(lambda: _run(settings, options, proxy, oidc, listening))
+    run_async(lambda: _run(settings, options, proxy, oidc, platform, listening))
     end_at_once()
 
 
@@ -208,20 +220,40 @@ def _public_names(options: _Options) -> tuple[str, ...]:
 
 def _platform(options: _Options) -> PlatformProfile | None:
     from pipeline.http.site import PlatformProfile
+    from pipeline.kit.configuration.secret import Secret
 
+    signing = {"--profile-secret": options.profile_secret, "--profile-app-id": options.profile_app_id}
+    given = [name for name, value in signing.items() if value]
     if options.profile is None:
+        if given:
+            raise ConfigurationError(f"{given[0]} is for --profile app-migration. Give that as well.")
         return None
+    if len(given) > 1:
+        raise ConfigurationError(f"{' and '.join(given)} sign in different ways. Give one of them.")
     try:
-        import pipeline.senders.webhook  # noqa: F401
+        import pipeline.senders.webhook
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"--profile needs the package {error.name}. Install it with: pip install 'app-data-pipeline[notify]'"
         ) from error
-    return PlatformProfile(options.profile_created_at)  # type: ignore[arg-type]
+    if given:
+        try:
+            import pipeline.http.platform.signing  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"{given[0]} needs the package {error.name}. Install it with: pip install 'app-data-pipeline[oidc]'"
+            ) from error
+    secret = Secret(options.profile_secret or "").reveal()
+    return PlatformProfile(options.profile_created_at, secret, options.profile_app_id or "")  # type: ignore[arg-type]
 
 
 async def _run(
-    settings: Settings, options: _Options, proxy: ProxyAuth | None, oidc: OidcAuth | None, listening: socket.socket
+    settings: Settings,
+    options: _Options,
+    proxy: ProxyAuth | None,
+    oidc: OidcAuth | None,
+    platform: PlatformProfile | None,
+    listening: socket.socket,
 ) -> None:
     from pipeline.assembly.commands.observation.fleet import FleetGauges
     from pipeline.assembly.metering.meter import create_meter
@@ -247,7 +279,7 @@ async def _run(
             public_url=options.public_url or "",
             proxy=proxy,
             oidc=oidc,
-            platform=_platform(options),
+            platform=platform,
             fleet=fleet,
         )
         _announce(listening, start_token, options.token_file)
