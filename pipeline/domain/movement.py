@@ -12,12 +12,11 @@ from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration, Win
 from pipeline.domain.flows.findings import AcceptedFinding
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
-from pipeline.domain.lifecycle.deadlines import may_rerun
 from pipeline.domain.lifecycle.due import DueEvent
 from pipeline.domain.lifecycle.status import SETTLED as SETTLED
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.status import Status as Status
-from pipeline.domain.lifecycle.table import NEXT, Facts, Verb, refusal, status_of
+from pipeline.domain.lifecycle.table import NEXT, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.progress.scores import Shown
 from pipeline.domain.rejections import SourceRejections
@@ -304,49 +303,6 @@ class Movement:
     def rejected_at_destination(self) -> int:
         """How many records the destination has rejected, and has not accepted since."""
         return max(0, self.totals.rejected - self.rejections.count)
-
-    def may_rerun(self, now: datetime) -> bool:
-        """Return whether its Flow lets it be run again now, if it has not succeeded."""
-        its, movable = self.windows or Windows(), self.origin is None and not self.compaction
-        return movable and its.reruns and may_rerun(self.original_settled or self.updated, now, its.rerun_days)
-
-    def again(self, now: datetime, flow: str = "") -> str:
-        """Return the command that moves what it left, in backquotes; with `flow`, it names the Flow."""
-        name = f" {flow}" if flow else ""
-        if self.origin is not None:
-            return f"`pipeline flow import{name}`"
-        if self.may_rerun(now):
-            return f"`pipeline rerun{name}`"
-        return f"`pipeline start{name}` or `pipeline move`"
-
-    def facts(self, now: datetime) -> Facts:
-        """Return what it knows itself of its state. What its workers show is not in it."""
-        return Facts(
-            outcome=self.outcome,
-            because=self.because,
-            attempts=self.attempts,
-            wish=self.wish,
-            paused=self.groups_that(Want.PAUSE),
-            stopped=self.groups_that(Want.STOP),
-            refused=self.refused,
-            rejected=self.rejected_at_destination,
-            rejected_at_source=self.rejections.count,
-            again=self.again(now),
-        )
-
-    def useless(self, flow: Flow, now: datetime) -> frozenset[Verb]:
-        """Return the verbs that its status allows, and that would be refused all the same; `flow` is its Flow."""
-        refused = {
-            Verb.RERUN: not (self.may_rerun(now) and flow.declared.windows.reruns),
-            Verb.RETRY: not self.rejected_at_destination,
-            Verb.RELOAD: not self.states or self.origin is not None,
-            Verb.QUEUE: flow.queued is not None or self.origin is not None,
-        }
-        return frozenset(verb for verb, is_so in refused.items() if is_so)
-
-    def refusal(self, verb: Verb, flow: Flow, now: datetime) -> str | None:
-        """Return why a verb is illegal in its status, with the ones that it can be given; None when it is legal."""
-        return refusal(verb, self.status_at(now), self.flow, self.number, self.useless(flow, now))
 
     def to(self, outcome: Status, at: datetime, because: Reason = Reason.UNKNOWN) -> Movement:
         """Return this Movement, settled. DefectError when there is no such transition."""

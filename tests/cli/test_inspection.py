@@ -106,3 +106,21 @@ def test_show_asks_which_flow_is_meant(moved: CommandLine) -> None:
     assert outcome.code == 2
     assert "--flow" in outcome.err
     assert moved("show", "1/people/full/0", "--flow", "second").code == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello\n", b'{"a": 1}\n', b"[1, 2]\n", b"PK\x03\x04", b"", b"SQLite format 3\x00"]
+)
+def test_show_of_a_file_of_another_kind_says_that_it_is_no_event_file(moved: CommandLine, content: bytes) -> None:
+    path = moved.directory / "foreign"
+    path.write_bytes(content)
+    outcome = moved("show", str(path))
+    assert outcome.code == 1
+    assert "is no Event File, or its header is damaged. `pipeline show` prints Event Files" in outcome.err
+
+
+def test_show_of_another_stored_object_does_not_call_it_damaged(moved: CommandLine) -> None:
+    outcome = moved("show", "flows/crm/flow.json")
+    assert outcome.code == 2
+    assert "is not the key of an Event File" in outcome.err
+    assert "delete it" not in outcome.err

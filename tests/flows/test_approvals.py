@@ -163,6 +163,10 @@ def test_revoking_stops_what_is_under_way_and_keeps_others_from_beginning(flow: 
     refused = flow("move", "--flow", "people")
     assert refused.code == 1
     assert "which Grace revoked at" in refused.err
+    approval = "`pipeline approve people --side destination --by NAME`"
+    for said in (flow("pause", "people").err, flow("status").out, flow("stop", "people").err):
+        assert approval in said
+        assert "`pipeline start" not in said
     assert flow("revoke", "people", "--side", "destination", "--by", "Grace").code == 2
     assert flow("approve", "people", "--side", "destination", "--by", "Grace", "--yes").code == 0
     assert flow("move", "--flow", "people").code == 0

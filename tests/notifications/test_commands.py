@@ -259,7 +259,7 @@ async def test_status_says_that_an_endpoint_is_disabled(tmp_path: Path, capsys: 
         assert "Notifications" not in ran("status")
         for name in ("ops", "other"):
             ran("notify", "disable", name, "--reason", "it moves")
-        assert "Notifications to ops are disabled: it moves" in ran("status")
+        assert "Notifications to ops are disabled: it moves. `pipeline notify enable ops` sends" in ran("status")
         (flow,) = orjson.loads(ran("status", "--json"))["flows"]
         assert flow["disabled_endpoints"] == [{"name": "ops", "reason": "it moves"}]
 

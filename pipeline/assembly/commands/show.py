@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +13,14 @@ import anyio.to_thread
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConfigurationError, RefusedError
+from pipeline.domain.errors import AbsentError, ConfigurationError, DamagedError, RefusedError
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import EventFileId, ObjectKey
 from pipeline.paths import is_file
 from pipeline.settings import Settings, load_settings
 
 _READ_BYTES = 1 << 20
+_EVENT_FILE_KEY = re.compile(r"flows/[^/]+/events/.+\.jsonl\.zst")
 
 
 async def show(
@@ -36,14 +38,22 @@ async def show(
     async with _open_file(settings or load_settings(), name, flow) as (what, pieces):
         reader = EventFileReader(None, what=what)
         header: Header | None = None
-        async for piece in pieces:
-            for block in reader.feed(piece):
-                if header is None and (header := reader.header):
-                    on_part(header)
-                on_part(block)
-        if header is None and reader.header:
-            on_part(reader.header)
-        reader.close()
+        try:
+            async for piece in pieces:
+                for block in reader.feed(piece):
+                    if header is None and (header := reader.header):
+                        on_part(header)
+                    on_part(block)
+            if header is None and reader.header:
+                on_part(reader.header)
+            reader.close()
+        except DamagedError as error:
+            if reader.header is None and not what.startswith(object_keys.FLOWS):
+                raise DamagedError(
+                    f"{what} is no Event File, or its header is damaged. `pipeline show` prints Event Files: JSON lines that "
+                    f"begin with a header, compressed or not. In detail: {error}"
+                ) from error
+            raise
 
 
 @asynccontextmanager
@@ -73,6 +83,11 @@ async def _read_path(path: Path) -> AsyncIterator[bytes]:
 async def _find_key(runtime: Runtime, name: str, flow: str | None) -> ObjectKey:
     """Return the key of the one Event File that `name` can mean."""
     if name.startswith(object_keys.FLOWS):
+        if not _EVENT_FILE_KEY.fullmatch(name):
+            raise ConfigurationError(
+                f"{name} is not the key of an Event File, which is flows/FLOW/events/MOVEMENT/STREAM/PHASE/CHUNK.jsonl.zst. "
+                "`pipeline files FLOW` lists the ids."
+            )
         return ObjectKey(name)
     try:
         file = EventFileId.parse(name)

@@ -21,13 +21,16 @@ from pipeline.codec.documents.progress import Progress
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.event_file import FileEntry
+from pipeline.domain.flows.declaration import Side
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, GroupCounts, Movement
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.group_counts import count_group, counts_under_way
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.domain.progress.shown import ShownProgress
+from pipeline.engine.control.approvals import unapproved
 from pipeline.engine.control.so_far import read_totals
 from pipeline.engine.control.state import movement_state, shown_progress, without_the_gone
 from pipeline.engine.maintenance.state import read_maintenance
@@ -184,7 +187,7 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
         failures=tuple(failures),
         workers=tuple(workers_of(runtime, latest, signs)),
         progress=progress_with(runtime, latest, signs),
-        state=state_with(runtime, latest, signs),
+        state=state_with(runtime, flow, latest, signs, await unapproved(runtime.store, flow)),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
         imports_unknown_because=marks.unknown_because,
         feedback=await read_feedback(runtime, flow.name, latest.number),
@@ -226,12 +229,15 @@ def counts_at_end(movement: Movement) -> Mapping[Label, GroupCounts] | None:
     return {label: movement.counts[label] for label in sorted(movement.file_lists)}
 
 
-def state_with(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]) -> State:
-    """Return the state of a Movement with these signs of its workers.
+def state_with(
+    runtime: Runtime, flow: Flow, movement: Movement, signs: Sequence[WorkerSign], missing: Sequence[Side] = ()
+) -> State:
+    """Return the state of a Movement with these signs of its workers; `missing` are approvals that its Flow lacks.
 
     Nothing is written here, so the time is this computer's, or a later date in the store.
     """
-    return movement_state(movement, signs, limits(runtime.settings), _now(runtime, signs))
+    steps = NextSteps(movement, _now(runtime, signs), flow, missing)
+    return movement_state(steps, signs, limits(runtime.settings))
 
 
 def progress_with(runtime: Runtime, movement: Movement, signs: Sequence[WorkerSign]) -> ShownProgress | None:

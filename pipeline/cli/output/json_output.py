@@ -14,7 +14,8 @@ import orjson
 from pipeline.domain.inventory import Fate, Inventory, InventoryItem
 from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Wish
-from pipeline.domain.movement import HeldDeletes, Movement
+from pipeline.domain.movement import Flow, HeldDeletes, Movement
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.domain.progress.scores import Shown
 
 _outputs: list[TextIO] = []
@@ -68,10 +69,13 @@ def wish_object(wish: Wish) -> dict[str, object]:
     return {"want": wish.want.value, "who": wish.who or None, "why": wish.why or None, **shown}
 
 
-def movement_object(movement: Movement, state: State | None = None) -> dict[str, object]:
-    """Return the last object that `move --json` prints. `state` is that of a Movement that has not settled."""
+def movement_object(movement: Movement, state: State | None = None, flow: Flow | None = None) -> dict[str, object]:
+    """Return the last object that `move --json` prints.
+
+    `state` is its state now; None: as it was when it settled, in the Flow as it is, if that is known.
+    """
     totals = movement.totals
-    state = state or state_of(movement.facts(movement.updated), movement.updated)
+    state = state or state_of(NextSteps(movement, movement.updated, flow).facts, movement.updated)
     return {
         "flow": movement.flow,
         "movement": movement.number,

@@ -46,7 +46,7 @@ class Progress:
     `writes` counts how often the document was written: while it grows, the worker is alive, whatever its clock says.
     `holding` names the groups that it is working on. `working` is stored before it begins with anything, and taken back
     when nothing is left in hand; `in_hand` counts the Event Files that it is importing. `idle_seconds` is how long before
-    `updated` something last moved, by the worker's own clock. A process that does a whole Movement alone also estimates
+    `updated` something last moved, by the worker's own clock. A process that does a whole Movement `alone` also estimates
     how far it is in `percent` and the seconds `left`; `stalled_seconds` is above 0 when nothing moves, which is unusual.
     """
 
@@ -67,6 +67,7 @@ class Progress:
     percent: int = 0
     left: TimeLeft | None = None
     stalled_seconds: float = 0.0
+    alone: bool = False
 
 
 def encode_progress(progress: Progress) -> bytes:

@@ -63,6 +63,12 @@ def latest_by_side(acts: Sequence[Approval]) -> Mapping[Side, Approval]:
     return {act.side: act for act in sorted(acts, key=lambda act: act.number)}
 
 
+def unapproved_sides(required: Sequence[Side], acts: Sequence[Approval], terms: Terms) -> Sequence[Side]:
+    """Return the sides that have not approved these terms, and have to."""
+    latest = latest_by_side(acts)
+    return [side for side in required if _why_not(latest.get(side), terms)]
+
+
 def missing_approvals(
     flow: FlowName, required: Sequence[Side], acts: Sequence[Approval], terms: Terms
 ) -> Sequence[str]:

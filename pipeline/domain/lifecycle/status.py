@@ -64,10 +64,13 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.DESTINATION_REFUSES: "The destination refuses everything, so the rest was not tried. Correct the cause; then "
     "{again} moves what is missing.",
     Reason.FILES_FAILED: "Some Event Files could not be imported. Correct the cause; then {again} moves what is missing.",
-    Reason.RECORDS_REJECTED: "Some records were rejected. `pipeline rejected` lists them; `pipeline retry` tries them again.",
-    Reason.CONSTRAINTS_VIOLATED: "Some rows at the destination violate constraints. Correct them, then run it again.",
-    Reason.DELETES_HELD: "Some deletes were held back because they are many. Allow them with --allow-deletes.",
-    Reason.OBJECTS_MISSING: "Some objects of the source are missing at the destination, and nobody has accepted that.",
+    Reason.RECORDS_REJECTED: "Some records were rejected. `pipeline rejected {flow}` lists them; `pipeline retry {flow}` tries "
+    "them again.",
+    Reason.CONSTRAINTS_VIOLATED: "Some rows at the destination violate constraints. Correct them; then {again} checks them again.",
+    Reason.DELETES_HELD: "Some deletes were held back because they are many. `pipeline move --flow {flow} --allow-deletes STREAM` "
+    "deletes them.",
+    Reason.OBJECTS_MISSING: "Some objects of the source are missing at the destination, and nobody has accepted "
+    "that. `pipeline move --flow {flow} --accept-missing KIND` does.",
     Reason.GROUPS_STOPPED: "Some groups were stopped. {again} moves what is missing.",
     Reason.NOTHING_IMPORTED: "Nothing could be imported. Correct the cause; then {again} moves what is missing.",
     Reason.EXPORT_FAILED: "The app could not export. Correct the cause; then {again} moves what is missing.",
@@ -80,10 +83,16 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.REBUILT: "The memory of the Flow was made again; the next Movement moves what differs.",
     Reason.UNKNOWN: "An earlier release has settled it, and stored no reason.",
 }
-"""What each reason means, and what to do, where no more has to be known; `{again}` is the command that moves what is missing."""
+"""What each reason means, and what to do, where no more has to be known.
+
+`{again}` is the command that moves what is missing, `{flow}` the name of the Flow.
+"""
 
 NONE_LEFT = (
     "Some records were rejected. All of them are accepted by now: none is left to retry. "
     "{again} finds out whether anything else is missing."
 )
-AT_SOURCE = "The source could not give some records. `pipeline rejected` lists them. Correct them there; then {again} moves them."
+AT_SOURCE = (
+    "The source could not give some records. `pipeline rejected {flow}` lists them. Correct them there; then {again} moves "
+    "them."
+)

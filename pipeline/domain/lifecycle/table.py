@@ -9,6 +9,7 @@ Facts and wishes are stored, statuses are not, except for the final one.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,7 +60,8 @@ NEXT: Mapping[Status, frozenset[Status]] = {
 class Facts:
     """What is known of a Movement: stored facts, wishes, and what its workers show.
 
-    `outcome` is the final status. `in_hand` counts the Event Files that live workers import or are about to.
+    `flow` is the name of its Flow as a command takes it. `outcome` is the final status. `in_hand` counts the Event Files
+    that live workers import or are about to.
     `rejected` records may be tried again, `rejected_at_source` may not; None: not known. `again` is the command, in
     backquotes, that moves what is missing.
     `silent` names workers that hold work and show no sign of life; `gone` is the process that moved all of it alone, and has
@@ -83,9 +85,10 @@ class Facts:
     refused: str = ""
     rejected: int | None = None
     rejected_at_source: int = 0
-    again: str = "`pipeline rerun`"
+    again: str = "`pipeline rerun FLOW`"
     life_ends: datetime | None = None
     grace_ends: datetime | None = None
+    flow: str = "FLOW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,9 @@ def state_of(facts: Facts, now: datetime) -> State:
         life = (
             "" if facts.life_ends is None else f" Its life ends at {facts.life_ends:%Y-%m-%d %H:%M} UTC, paused or not."
         )
-        return State(status, Reason.PAUSED, f"It is paused, {facts.wish}. `pipeline resume` goes on with it.{life}")
+        return State(
+            status, Reason.PAUSED, f"It is paused, {facts.wish}. `pipeline resume {facts.flow}` goes on with it.{life}"
+        )
     if status is Status.READY:
         return State(status, Reason.WAITS_FOR_WORKER, SENTENCES[Reason.WAITS_FOR_WORKER])
     return _in_progress(facts)
@@ -131,7 +136,7 @@ def _settled(facts: Facts) -> str:
     sentence = SENTENCES[facts.because]
     if facts.because is Reason.RECORDS_REJECTED and facts.rejected == 0:
         sentence = AT_SOURCE if facts.rejected_at_source else NONE_LEFT
-    return sentence.format(again=facts.again)
+    return sentence.format(again=facts.again, flow=facts.flow)
 
 
 def _in_progress(facts: Facts) -> State:
@@ -140,13 +145,13 @@ def _in_progress(facts: Facts) -> State:
     if quiet and (known or not (facts.refused or facts.paused)):
         who = f" {_names(facts.silent)} held work, and shows no sign of life." if facts.silent else ""
         who = f" Process {facts.gone} has stopped." if facts.gone and not who else who
-        remedy = "Start a worker with `pipeline worker all`, or run `pipeline move` again"
+        remedy = f"Start a worker with `pipeline worker all`, or run `pipeline move --flow {facts.flow}`"
         sentence = f"Nobody works on it, for {facts.silent_seconds:,.0f} seconds.{who} {remedy}; it carries on."
         return State(Status.IN_PROGRESS, Reason.NOBODY_WORKS, sentence)
     if facts.refused:
         sentence = (
             f"The destination refuses everything, so nothing more is imported: {facts.refused}. Correct the cause; then "
-            "`pipeline resume` goes on with it. Otherwise it ends when all is exported."
+            f"`pipeline resume {facts.flow}` goes on with it. Otherwise it ends when all is exported."
         )
         return State(Status.IN_PROGRESS, Reason.DESTINATION_REFUSES, sentence)
     if facts.paused:
@@ -161,8 +166,8 @@ def _without_paused(facts: Facts, *, quiet: bool) -> str:
     if not quiet:
         return f"It is under way, without the paused {_groups(facts.paused)}."
     return (
-        f"It waits for the paused {_groups(facts.paused)}: `pipeline resume` goes on with it. Nothing else of it has moved for "
-        f"{facts.silent_seconds:,.0f} seconds; if something else is left, start a worker."
+        f"It waits for the paused {_groups(facts.paused)}: `pipeline resume {facts.flow}` goes on with it. Nothing else of it "
+        f"has moved for {facts.silent_seconds:,.0f} seconds; if something else is left, start a worker."
     )
 
 
@@ -205,11 +210,15 @@ _COMMANDS = {Verb.QUEUE: "start {flow} --queue", Verb.RELOAD: "reload {flow} STR
 """The commands that are more than the verb and the name of the Flow."""
 
 
-def refusal(verb: Verb, status: Status, flow: str, number: int, useless: frozenset[Verb] = frozenset()) -> str | None:
-    """Return why a verb is illegal in a status, with the legal ones that are not `useless`; None when it is legal."""
+def refusal(
+    verb: Verb, status: Status, flow: str, number: int, useful: frozenset[Verb] = frozenset(Verb)
+) -> str | None:
+    """Return why a verb is illegal in a status, with the legal ones that are `useful`; None when it is legal."""
     if verb in LEGAL[status]:
         return None
     final = ", which is final" if status in SETTLED else ""
-    shown = LEGAL[status] - useless - ({Verb.QUEUE} if Verb.START in LEGAL[status] else set())  # it would not wait
-    legal = [f"`pipeline {_COMMANDS.get(one, f'{one} {{flow}}').format(flow=flow)}`" for one in Verb if one in shown]
-    return f"Movement {number} of Flow {flow!r} is {status}{final}: {_REFUSED[verb]}. You can use {', '.join(legal)}."
+    shown = (LEGAL[status] & useful) - ({Verb.QUEUE} if Verb.START in LEGAL[status] else set())  # it would not wait
+    name = shlex.quote(flow)
+    legal = [f"`pipeline {_COMMANDS.get(one, f'{one} {{flow}}').format(flow=name)}`" for one in Verb if one in shown]
+    can = f" You can use {', '.join(legal)}." if legal else ""
+    return f"Movement {number} of Flow {flow!r} is {status}{final}: {_REFUSED[verb]}.{can}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from pipeline.codec.documents.approval import decode_approval, encode_approval
 from pipeline.domain import object_keys
 from pipeline.domain.errors import ConflictError, RefusedError
-from pipeline.domain.flows.approvals import Approval, Terms, missing_approvals
+from pipeline.domain.flows.approvals import Approval, Terms, missing_approvals, unapproved_sides
+from pipeline.domain.flows.declaration import Side
 from pipeline.domain.ids import FlowName, StreamName
-from pipeline.domain.movement import Flow
+from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 from pipeline.ports.source import ScopedSnapshot, Snapshot
 
@@ -47,6 +51,22 @@ def terms_of(flow: Flow, snapshot: Snapshot, schemas: Sequence[StreamSchema]) ->
         scopes = {schema.stream: known.get(schema.stream, ()) for schema in schemas}
         contract = snapshot.contract()
     return Terms.of(flow.declared.approvals, scopes, contract)
+
+
+async def unapproved(store: ObjectStore, flow: Flow) -> Sequence[Side]:
+    """Return the sides whose approval the Flow requires and does not have, as far as that is known without its source.
+
+    A Flow that requires none costs no request.
+    """
+    its = flow.declared.approvals
+    if not its.required:
+        return ()
+    return unapproved_sides(its.required, await read_approvals(store, flow.name), Terms.of(its, {}, None))
+
+
+async def next_steps(flows: FlowStore, flow: Flow, movement: Movement, now: datetime) -> NextSteps:
+    """Return what can be done about a Movement at `now`."""
+    return NextSteps(movement, now, flow, await unapproved(flows.store, flow))
 
 
 async def ensure_text_approved(store: ObjectStore, flow: Flow) -> None:

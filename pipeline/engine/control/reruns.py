@@ -14,6 +14,7 @@ from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
+from pipeline.engine.control.approvals import next_steps
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import ensure_not_pruned, next_movement
 from pipeline.ports.destination import Mark
@@ -46,7 +47,7 @@ async def latest_for(flows: FlowStore, name: FlowName, verb: Verb) -> tuple[Flow
     latest = await flows.latest(flow)
     if latest is None:
         raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to {verb}. Move it first.")
-    if (reason := latest.refusal(verb, flow, flows.clock.now())) is not None:
+    if (reason := (await next_steps(flows, flow, latest, await flows.store_clock.now(name))).refusal(verb)) is not None:
         raise ConfigurationError(reason)
     return flow, latest
 
@@ -73,7 +74,7 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
     for one in (movement, latest):
         if one is not movement and one.compaction and one.status is Status.SUCCESS:
             continue  # it has moved nothing
-        reason = one.refusal(Verb.RERUN, flow, flows.clock.now())
+        reason = (await next_steps(flows, flow, one, await flows.store_clock.now(name))).refusal(Verb.RERUN)
         if reason is not None:
             raise ConfigurationError(_moved_since(one, movement) if one.status is Status.SUCCESS else reason)
     if movement.compaction:

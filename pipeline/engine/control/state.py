@@ -10,6 +10,7 @@ from pipeline.codec.documents.progress import Progress
 from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.domain.progress.fleet import GroupWork, fleet_percent, fleet_time_left
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control.early_end import deadlines_of, patience
@@ -20,14 +21,15 @@ LEASES_WITHOUT_A_SIGN = 2
 """Nobody works on a Movement that no worker holds and that has shown no sign for this many leases."""
 
 
-def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limits, now: datetime) -> State:
-    """Return the state of a Movement at `now`, a time that is not before the latest date in the store."""
+def movement_state(steps: NextSteps, signs: Sequence[WorkerSign], limits: Limits) -> State:
+    """Return the state of the Movement of `steps`, at a time that is not before the latest date in the store."""
+    movement, now = steps.movement, steps.now
     alive = [sign for sign in signs if now - sign.stored <= patience(limits)]
     working = [sign for sign in alive if sign.progress.working]
     deadlines = deadlines_of(movement, limits)
     last = max((movement.updated, *(sign.stored for sign in signs)))
     facts = replace(
-        movement.facts(now),
+        steps.facts,
         in_hand=sum(sign.progress.in_hand for sign in working),
         working=bool(working),
         silent=[sign.progress.worker for sign in signs if sign.progress.working and sign not in alive],
@@ -46,7 +48,9 @@ def _gone(movement: Movement, signs: Sequence[WorkerSign]) -> str:
     What is stored of the Movement after that sign, such as that it is resumed, may mean that a process takes it up.
     """
     latest = max(signs, key=lambda sign: sign.stored, default=None)
-    if latest is None or latest.progress.working or not latest.progress.percent or movement.exporter:
+    if latest is None or latest.progress.working or movement.exporter:
+        return ""
+    if not (latest.progress.alone or latest.progress.percent):  # earlier releases store the percent alone
         return ""
     return latest.progress.worker if movement.wish.want is Want.RUN and latest.stored >= movement.updated else ""
 

@@ -11,6 +11,8 @@ from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.next_steps import NextSteps
+from pipeline.engine.control.approvals import unapproved
 from pipeline.engine.movements.flow_store import FlowStore
 
 _WANTS = {Verb.PAUSE: Want.PAUSE, Verb.STOP: Want.STOP, Verb.RESUME: Want.RUN}
@@ -41,10 +43,11 @@ async def wish(
         until = now + until
     if until is not None and until <= now:
         raise ConfigurationError(f"{until:%Y-%m-%d %H:%M:%S} UTC has passed; it is {now:%Y-%m-%d %H:%M:%S} UTC now.")
+    missing = await unapproved(flows.store, flow)
     wanted = Wish(_WANTS[verb], who, now, why, until)
 
     def change(movement: Movement) -> Movement:
-        if (reason := movement.refusal(verb, flow, now)) is not None:
+        if (reason := NextSteps(movement, now, flow, missing).refusal(verb)) is not None:
             raise ConfigurationError(reason)
         if not groups:
             return _with_wish(movement, wanted)

@@ -58,10 +58,10 @@ class WorkerSign:
 
 
 class FlowStore:
-    """Reads and changes the documents of Flows. A change of a Movement's status becomes an event in `outbox`."""
+    """Reads and changes the documents of Flows in `store`. A change of a Movement's status becomes an event in `outbox`."""
 
     def __init__(self, store: ObjectStore, clock: Clock) -> None:
-        self._store = store
+        self.store = store
         self.clock = clock
         self.store_clock = StoreClock(store)
         self.file_lists = FileLists(store)
@@ -70,7 +70,7 @@ class FlowStore:
 
     async def list_names(self) -> Sequence[FlowName]:
         """Return the names of all Flows, sorted. Costs a request for each thousand."""
-        return sorted(FlowName(decode_name(folder)) for folder in await self._store.list_folders(object_keys.FLOWS))
+        return sorted(FlowName(decode_name(folder)) for folder in await self.store.list_folders(object_keys.FLOWS))
 
     async def list_flows(self) -> Sequence[Flow]:
         """Return all Flows, by name."""
@@ -94,7 +94,7 @@ class FlowStore:
     async def _read_flow(self, name: FlowName) -> tuple[Flow, Version]:
         key = object_keys.flow_key(name)
         try:
-            stored = await self._store.get(key)
+            stored = await self.store.get(key)
         except AbsentError as error:
             raise AbsentError(f"There is no Flow named {name!r} here. `pipeline status` lists the Flows.") from error
         return decode_flow(stored.data, key), stored.version
@@ -103,7 +103,7 @@ class FlowStore:
         """Return a Movement. AbsentError when there is none of this number."""
         key = object_keys.movement_key(flow, number)
         try:
-            return decode_movement((await self._store.get(key)).data, key)
+            return decode_movement((await self.store.get(key)).data, key)
         except AbsentError as error:
             raise AbsentError(f"The Movement {key} is missing from the store. {TAKEN_AWAY}") from error
 
@@ -132,15 +132,15 @@ class FlowStore:
         """Return where the progress of each worker in a Movement is, by worker, behind the worker `after`."""
         prefix = object_keys.progress_prefix(flow, number)
         behind = object_keys.progress_key(flow, number, after) if after else None
-        return await self._store.list_page(prefix, after=behind, limit=limit)
+        return await self.store.list_page(prefix, after=behind, limit=limit)
 
     async def read_sign(self, info: ObjectInfo) -> WorkerSign:
         """Return the progress of a worker that is stored there."""
-        return WorkerSign(decode_progress((await self._store.get(info.key)).data, info.key), info.modified)
+        return WorkerSign(decode_progress((await self.store.get(info.key)).data, info.key), info.modified)
 
     async def modified(self, movement: Movement) -> datetime:
         """Return when movement.json was stored last, by the clock of the store."""
-        info = await self._store.stat(object_keys.movement_key(movement.flow, movement.number))
+        info = await self.store.stat(object_keys.movement_key(movement.flow, movement.number))
         return movement.updated if info is None else info.modified
 
     async def read_failures(self, flow: FlowName, number: int, at_most: int | None = None) -> Sequence[Failure]:
@@ -163,10 +163,10 @@ class FlowStore:
         if file is not None:
             after = object_keys.failure_key(flow, number, file)
             yield await self.read_failures_of(flow, number, file)
-        async for page in list_pages(self._store, object_keys.failures_prefix(flow, number), after=after):
+        async for page in list_pages(self.store, object_keys.failures_prefix(flow, number), after=after):
             for info in page:
                 try:
-                    data = (await self._store.get(info.key)).data
+                    data = (await self.store.get(info.key)).data
                 except AbsentError:  # the file has been imported since it was listed
                     continue
                 yield decode_failures(data, info.key)
@@ -175,22 +175,22 @@ class FlowStore:
         """Return the failures of one Event File in a Movement; none if there are none."""
         key = object_keys.failure_key(flow, number, file)
         try:
-            return decode_failures((await self._store.get(key)).data, key)
+            return decode_failures((await self.store.get(key)).data, key)
         except (AbsentError, DamagedError):
             return []
 
     async def write_failures(self, flow: FlowName, number: int, file: EventFileId, failures: list[Failure]) -> None:
         """Store why an Event File, or records of it, could not be applied. Replaces the failures of earlier attempts."""
         key = object_keys.failure_key(flow, number, file)
-        await self._store.put(key, encode_failures(failures), PutCondition.NONE)
+        await self.store.put(key, encode_failures(failures), PutCondition.NONE)
 
     async def clear_failures(self, flow: FlowName, number: int, file: EventFileId) -> None:
         """Delete the failures of an Event File that is imported now."""
-        await self._store.delete(object_keys.failure_key(flow, number, file))
+        await self.store.delete(object_keys.failure_key(flow, number, file))
 
     async def exists(self, name: FlowName) -> bool:
         """Return whether there is a Flow of this name."""
-        return await self._store.stat(object_keys.flow_key(name)) is not None
+        return await self.store.stat(object_keys.flow_key(name)) is not None
 
     async def find_or_new(
         self, name: FlowName, source: str, destination: str, declared: Declaration = NOTHING_DECLARED
@@ -234,7 +234,7 @@ class FlowStore:
         if flow.origin is None and flow.derived is None:
             flow = replace(flow, derived=())
         try:
-            await self._store.put(object_keys.flow_key(flow.name), encode_flow(flow), PutCondition.ABSENT)
+            await self.store.put(object_keys.flow_key(flow.name), encode_flow(flow), PutCondition.ABSENT)
         except ConflictError:
             return await self.read_flow(flow.name)
         return flow
@@ -252,7 +252,7 @@ class FlowStore:
         """
         latest = await self.read_movement(flow.name, flow.movements) if flow.movements else None
         number = flow.movements + 1
-        while await self._store.stat(object_keys.movement_key(flow.name, number)):
+        while await self.store.stat(object_keys.movement_key(flow.name, number)):
             latest = await self.read_movement(flow.name, number)
             number += 1
         return latest
@@ -267,7 +267,7 @@ class FlowStore:
         await self.outbox.put(last_due(before))
         key = object_keys.movement_key(movement.flow, movement.number)
         try:
-            await self._store.put(key, encode_movement(movement), PutCondition.ABSENT)
+            await self.store.put(key, encode_movement(movement), PutCondition.ABSENT)
         except ConflictError as error:
             raise LostRaceError(
                 f"Another process has just begun Movement {movement.number} of Flow {movement.flow!r}. "
@@ -319,7 +319,7 @@ class FlowStore:
         async def attempt() -> Movement:
             known, self._written = self._written, None
             if known is None or known[0] is not after or (changed := change(after)) is after:
-                stored = await self._store.get(key)
+                stored = await self.store.get(key)
                 known = decode_movement(stored.data, key), stored.version
                 changed = change(known[0])
             before, version = known
@@ -356,12 +356,12 @@ class FlowStore:
     async def store_history(self, settled: Movement) -> None:
         """Store the block of history of a Movement. If that fails, it is logged: history is read from the events then."""
         try:
-            await History(self._store, settled.flow).store_block(settled.number, self.outbox)
+            await History(self.store, settled.flow).store_block(settled.number, self.outbox)
         except PipelineError as error:
             log.warning("history_not_stored", flow=settled.flow, movement=settled.number, reason=str(error))
 
     async def _replace(self, key: ObjectKey, data: bytes, version: Version) -> Version:
         try:
-            return await self._store.put(key, data, version)
+            return await self.store.put(key, data, version)
         except ConflictError as error:
             raise LostRaceError(str(error)) from error

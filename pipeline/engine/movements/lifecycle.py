@@ -14,6 +14,7 @@ from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status, Totals
 from pipeline.domain.outbox.transitions import last_due
 from pipeline.domain.planning.group_counts import counts_before
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.retries import compare_and_set
 
@@ -93,7 +94,7 @@ async def join_movement(flows: FlowStore, flow: Flow) -> Movement:
 
 def ensure_may_start(flow: Flow, latest: Movement, now: datetime) -> None:
     """ConfigurationError, which names the legal verbs, when no Movement may be started after this one."""
-    if (why := latest.refusal(Verb.START, flow, now)) is not None:
+    if (why := NextSteps(latest, now, flow).refusal(Verb.START)) is not None:
         raise ConfigurationError(why)
 
 

@@ -85,6 +85,7 @@ class ProgressKeeper:
     ) -> None:
         self.context = replace(context, reporter=self)
         self.document = before or Progress(worker, context.clock.now(), context.clock.now())
+        self.document.alone = estimate is not None
         self._reporter = context.reporter
         self._movement = movement
         self._failed_binaries: set[BinaryId] = set()

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import Verb
+from pipeline.engine.control.approvals import unapproved
 from pipeline.http.access import Operator
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import MovementModel
@@ -60,4 +61,7 @@ async def do(
 async def _do(site: Site, who: Identity, flow: FlowName, verb: DoableVerb, wanted: ActionRequest) -> MovementModel:
     asked = Asked(wanted.reason, wanted.groups, wanted.until)
     number = await act(site, who, flow, Verb(verb), asked)
-    return await movement_model(site, await site.runtime.flows.read_movement(flow, number))
+    flows = site.runtime.flows
+    found = await flows.read_flow(flow)
+    missing = await unapproved(flows.store, found)
+    return await movement_model(site, found, await flows.read_movement(flow, number), missing)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 from fastapi import APIRouter, Request
 
 from pipeline.assembly.commands.status import progress_with, state_with
+from pipeline.domain.flows.declaration import Side
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.approvals import unapproved
 from pipeline.http.access import Viewer
 from pipeline.http.api.models import FlowModel, MovementModel, Page
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of
@@ -49,12 +53,13 @@ async def _read_all(site: Site, names: list[FlowName]) -> list[FlowModel]:
 async def _read(site: Site, name: FlowName) -> FlowModel:
     flow = await site.runtime.flows.read_flow(name)
     latest = await site.runtime.flows.read_movement(name, flow.movements) if flow.movements else None
-    return FlowModel.of(flow, None if latest is None else await movement_model(site, latest))
+    missing = await unapproved(site.runtime.store, flow)
+    return FlowModel.of(flow, None if latest is None else await movement_model(site, flow, latest, missing))
 
 
-async def movement_model(site: Site, movement: Movement) -> MovementModel:
-    """Return the document of a Movement as it is now."""
+async def movement_model(site: Site, flow: Flow, movement: Movement, missing: Sequence[Side]) -> MovementModel:
+    """Return the document of a Movement as it is now; `missing` are approvals that its Flow lacks."""
     signs, unread = await site.signs.of_open(movement)
-    state = state_with(site.runtime, movement, signs)
+    state = state_with(site.runtime, flow, movement, signs, missing)
     shown = None if unread else progress_with(site.runtime, movement, signs)  # it would be too low
     return MovementModel.of(movement, state, shown)

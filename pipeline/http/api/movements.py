@@ -14,6 +14,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import GroupCounts, Status
+from pipeline.engine.control.approvals import unapproved
 from pipeline.engine.storage.concurrently import concurrently
 from pipeline.http.access import Viewer
 from pipeline.http.api.file_pages import Failures, ListedFiles
@@ -45,6 +46,7 @@ async def list_movements(
     flows = site_of(request).runtime.flows
     found = await flows.read_flow(flow)
     first = found.movements if after is None else min(after - 1, found.movements)
+    missing = await unapproved(flows.store, found)
     items: list[MovementModel] = []
     oldest = max(found.rebuilt, 1)
     last = max(oldest, first - LOOKED_AT + 1) if found.movements > SMALL_MOVEMENTS else oldest
@@ -52,7 +54,7 @@ async def list_movements(
     while number >= last and len(items) < limit:
         movement = await flows.read_movement(flow, number)
         if status in (None, movement.status):
-            items.append(await movement_model(site_of(request), movement))
+            items.append(await movement_model(site_of(request), found, movement, missing))
         number -= 1
     return Page(items=items, next=str(number + 1) if number >= oldest else None)
 
@@ -61,7 +63,9 @@ async def list_movements(
 async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int) -> MovementModel:
     """Return a Movement."""
     flows = site_of(request).runtime.flows
-    return await movement_model(site_of(request), await flows.read_of(await flows.read_flow(flow), number))
+    found = await flows.read_flow(flow)
+    missing = await unapproved(flows.store, found)
+    return await movement_model(site_of(request), found, await flows.read_of(found, number), missing)
 
 
 @router.get("/movements/{number}/groups")

@@ -12,7 +12,8 @@ from pipeline.assembly.commands.lifecycle.reruns import rerun
 from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.lifecycle.wishes import pause, resume, stop
 from pipeline.domain.ids import FlowName
-from pipeline.domain.lifecycle.table import LEGAL, Verb
+from pipeline.domain.lifecycle.table import Verb
+from pipeline.engine.control.approvals import next_steps
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity
@@ -106,10 +107,10 @@ async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Aske
     latest = await site.runtime.flows.latest(found)
     if latest is None and verb not in (Verb.START, Verb.QUEUE):
         raise ProblemError(HTTPStatus.CONFLICT, f"Flow {flow!r} has no Movement yet.", legal=[Verb.START.value])
-    now = site.runtime.clock.now()
-    if latest is not None and (why := latest.refusal(verb, found, now)) is not None:
-        legal = (LEGAL[latest.status] - latest.useless(found, now)) & DO.keys()
-        raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(legal))
+    if latest is not None:
+        steps = await next_steps(site.runtime.flows, found, latest, site.runtime.clock.now())
+        if (why := steps.refusal(verb)) is not None:
+            raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(steps.legal & DO.keys()))
     number = await DO[verb](site, who, flow, asked)
     log.info("action_taken", flow=flow, verb=verb.value, by=who.name, why=asked.reason)
     return number

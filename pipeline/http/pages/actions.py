@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from pipeline.domain.lifecycle.status import Status
-from pipeline.domain.lifecycle.table import LEGAL, Verb
-from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.lifecycle.table import Verb
+from pipeline.domain.planning.next_steps import NextSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +39,13 @@ ACTIONS: Mapping[str, Action] = {
 }
 
 
-def actions_for(flow: Flow, latest: Movement | None, now: datetime) -> Sequence[Action]:
-    """Return the actions that the latest Movement of a Flow allows, and that would change something."""
-    if latest is None:
+def actions_for(steps: NextSteps | None) -> Sequence[Action]:
+    """Return the actions that the latest Movement of a Flow allows, and that would change something. None: it has none."""
+    if steps is None:
         return [ACTIONS[Verb.START.value]]
     changes_nothing = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
-    legal = LEGAL[latest.status] - changes_nothing.get(latest.status, set()) - latest.useless(flow, now)
-    if latest.settled:
+    status = steps.movement.status_at(steps.now)
+    legal = steps.legal - changes_nothing.get(status, set())
+    if steps.movement.settled:
         legal -= {Verb.QUEUE}
     return [action for action in ACTIONS.values() if action.verb in legal]

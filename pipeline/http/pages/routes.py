@@ -17,6 +17,8 @@ from pipeline.domain.event_file import Header
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Movement
 from pipeline.domain.object_keys import event_file_key
+from pipeline.domain.planning.next_steps import NextSteps
+from pipeline.engine.control.approvals import next_steps, unapproved
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.http.api.file_pages import Failures, ListedFiles
 from pipeline.http.api.models import WorkerModel
@@ -68,15 +70,17 @@ async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
         first = max(1, found.rebuilt, found.movements - MOVEMENTS_SHOWN + 1)
         numbers = range(found.movements, first - 1, -1)
         latest = [await site.runtime.flows.read_movement(flow, number) for number in numbers]
+        now, missing = site.runtime.clock.now(), await unapproved(site.runtime.store, found)
         movements = [
-            MovementView.of(one, state_with(site.runtime, one, (await site.signs.of_open(one))[0])) for one in latest
+            MovementView.of(one, state_with(site.runtime, found, one, (await site.signs.of_open(one))[0], missing))
+            for one in latest
         ]
         events = await read_recent(site.runtime, found, SHOWN)
         return {
             "flow": found,
             "latest": movements[0] if movements else None,
             "movements": movements,
-            "actions": actions_for(found, latest[0] if latest else None, site.runtime.clock.now()),
+            "actions": actions_for(NextSteps(latest[0], now, found, missing) if latest else None),
             "grid": Grid.of(events),
             "charts": movement_charts(events),
         }
@@ -105,12 +109,13 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     shown = None if more_workers else progress_with(runtime, movement, signs)
     groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
+    steps = await next_steps(runtime.flows, found, movement, runtime.clock.now())
     is_latest = number == found.movements
     errors = [] if movement.settled else await read_errors(runtime.store, flow, number)
     return {
         "flow": found,
-        "movement": MovementView.of(movement, state_with(runtime, movement, signs)),
-        "actions": actions_for(found, movement, site.runtime.clock.now()) if is_latest else [],
+        "movement": MovementView.of(movement, state_with(runtime, found, movement, signs, steps.unapproved)),
+        "actions": actions_for(steps) if is_latest else [],
         "advice": advice(errors),
         "groups": groups.counts,
         "more_groups": groups.more,

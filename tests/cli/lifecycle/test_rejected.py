@@ -84,7 +84,7 @@ def test_a_retry_loads_what_is_accepted_now_and_changes_the_count_alone(crm: Com
     assert after["records"] == {"upserts": 100, "deletes": 0, "quarantined": 0}
     assert after["problems"] == []
     assert "none is left to retry" in after["sentence"]
-    assert "`pipeline rerun`" in after["sentence"]
+    assert "`pipeline rerun crm`" in after["sentence"]
     shown = crm("status").out
     assert "none is left to retry" in shown
     assert "problem" not in shown
@@ -103,7 +103,7 @@ def test_the_problems_of_accepted_records_alone_are_gone(crm: CommandLine) -> No
     after = latest(crm)
     assert len(after["problems"]) == len(OLD) - 1
     assert not any("key [80] " in problem for problem in after["problems"])
-    assert "`pipeline retry` tries them again" in after["sentence"]
+    assert "`pipeline retry crm` tries them again" in after["sentence"]
 
 
 def test_a_retry_may_be_of_a_stream_or_a_reason_alone(crm: CommandLine) -> None:

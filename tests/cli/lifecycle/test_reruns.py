@@ -77,7 +77,7 @@ def test_no_verb_is_offered_that_would_be_refused(pipeline: CommandLine) -> None
     assert pipeline("flow", "set", "crm", "windows.reruns=false", "--yes").code == 0
     pipeline("start", "crm")
     stopped = pipeline("stop", "crm")
-    assert "`pipeline start` or `pipeline move` moves what is missing" in stopped.out
+    assert "`pipeline start crm` moves what is missing" in stopped.out
     refused = pipeline("pause", "crm")
     assert refused.code == 2
     assert "rerun" not in stopped.out + refused.err + pipeline("status").out
@@ -86,7 +86,7 @@ def test_no_verb_is_offered_that_would_be_refused(pipeline: CommandLine) -> None
     assert pipeline("rerun", "crm").code == 2
     none = pipeline("retry", "crm")
     assert none.code == 2
-    assert "`pipeline start crm` or `pipeline move` moves what Movement 1 left" in none.err
+    assert "`pipeline start crm` moves what Movement 1 left" in none.err
 
 
 def test_a_rerun_is_not_said_to_be_carried_on(incomplete: CommandLine) -> None:

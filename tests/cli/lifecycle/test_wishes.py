@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 from pipeline.assembly.commands.lifecycle import wishes
 from pipeline.assembly.runtime import limits, open_runtime
-from pipeline.cli.commands.lifecycle.wished import print_wished
+from pipeline.cli.commands.lifecycle.wished import next_of_day, print_wished
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.movement import Flow
@@ -341,3 +342,19 @@ def test_a_pause_until_a_time_that_the_clocks_leave_out_does_not_end_early(
 ) -> None:
     assert flow("pause", "crm", "--until", until).code == 0
     assert latest(flow)["wish"]["until"] == moment
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("now", "moment"),
+    [
+        ("2036-10-26T00:10", "2036-10-26T00:30"),  # the first 02:30 is to come
+        ("2036-10-26T00:40", "2036-10-26T01:30"),  # the second one
+        ("2036-10-26T01:10", "2036-10-26T01:30"),
+        ("2036-10-26T01:30", "2036-10-27T01:30"),
+        ("2036-03-29T12:00", "2036-03-30T01:30"),  # it is left out then
+    ],
+)
+def test_a_time_of_day_that_comes_twice_is_the_next_one(now: str, moment: str) -> None:
+    found = next_of_day("2:30", datetime.fromisoformat(f"{now}+00:00"))
+    assert found == datetime.fromisoformat(f"{moment}+00:00")

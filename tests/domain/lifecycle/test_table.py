@@ -9,15 +9,15 @@ from itertools import product
 import pytest
 
 from pipeline.domain.errors import DefectError
-from pipeline.domain.flows.declaration import Declaration, Windows
-from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
+from pipeline.domain.flows.declaration import Windows
+from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.deadlines import Deadlines, may_rerun
 from pipeline.domain.lifecycle.outcome import Counts, final_status
 from pipeline.domain.lifecycle.status import RERUN, SENTENCES, SETTLED, Reason, Status
 from pipeline.domain.lifecycle.table import LEGAL, NEXT, Facts, Verb, refusal, state_of, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
-from pipeline.domain.movement import Choices, Flow, Movement, QueuedStart, Totals
-from pipeline.domain.rejections import SourceRejections, rejection_problem, shortened, without_accepted
+from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.rejections import rejection_problem, shortened, without_accepted
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 CRM = Flow(FlowName("crm"), "app.db", "copy.db", NOW, movements=3)
@@ -113,7 +113,7 @@ def test_a_pause_shows_what_is_in_hand_until_nothing_is() -> None:
     assert lives == f"{quiet.sentence} Its life ends at {NOW:%Y-%m-%d %H:%M} UTC, paused or not."
     assert "by ann@ops" in quiet.sentence
     assert "because: night" in quiet.sentence
-    assert "`pipeline resume`" in quiet.sentence
+    assert "`pipeline resume FLOW`" in quiet.sentence
 
 
 def test_a_pause_ends_by_itself() -> None:
@@ -153,7 +153,7 @@ def test_a_destination_that_refuses_everything_is_named_with_the_remedy() -> Non
         state = state_of(facts, NOW)
         assert (state.status, state.reason) == (Status.IN_PROGRESS, Reason.DESTINATION_REFUSES)
         assert "disk full. Correct the cause" in state.sentence
-        assert "`pipeline resume`" in state.sentence
+        assert "`pipeline resume FLOW`" in state.sentence
     assert state_of(replace(facts, silent=["host:7"]), NOW).reason is Reason.NOBODY_WORKS
     assert state_of(replace(facts, wish=STOP), NOW).reason is Reason.STOPPING
 
@@ -249,58 +249,6 @@ def test_a_movement_names_the_groups_of_which_something_is_wished() -> None:
     movement = replace(MOVEMENT, group_wishes={Label("b"): STOP, Label("a"): STOP, Label("c"): PAUSE})
     assert movement.groups_that(Want.STOP) == ("a", "b")
     assert movement.groups_that(Want.PAUSE) == ("c",)
-
-
-REJECTED = replace(MOVEMENT, outcome=Status.INCOMPLETE, because=Reason.RECORDS_REJECTED, updated=NOW)
-
-
-def sentence(movement: Movement, now: datetime = NOW) -> str:
-    """The sentence of a Movement that has settled."""
-    return state_of(movement.facts(now), now).sentence
-
-
-def test_the_remedy_for_rejected_records_depends_on_where_they_are() -> None:
-    both = replace(REJECTED, totals=Totals(rejected=5), rejections=SourceRejections(count=2))
-    assert "`pipeline retry` tries them again" in sentence(both)
-    at_source = replace(both, totals=Totals(rejected=2))
-    assert "Correct them there; then `pipeline rerun` moves them" in sentence(at_source)
-    none = replace(both, totals=Totals(), rejections=SourceRejections())
-    assert "none is left to retry. `pipeline rerun` finds out" in sentence(none)
-    for movement in (at_source, none):
-        assert "retry`" not in sentence(movement)
-        assert "retry" not in (movement.refusal(Verb.PAUSE, CRM, NOW) or "")
-    assert "`pipeline retry crm`" in (both.refusal(Verb.PAUSE, CRM, NOW) or "")
-
-
-@pytest.mark.parametrize("because", [Reason.NO_PROGRESS, Reason.TOO_OLD, Reason.STOPPED, Reason.FILES_FAILED])
-def test_a_rerun_is_offered_only_while_it_is_allowed(because: Reason) -> None:
-    settled = replace(MOVEMENT, outcome=Status.TIMED_OUT, because=because, updated=NOW)
-    forbidden = replace(settled, windows=Windows(reruns=False))
-    derived = replace(settled, origin=FlowName("erp"))
-    later = NOW + timedelta(days=13)
-    assert "`pipeline rerun` moves what is missing" in sentence(settled)
-    assert "`pipeline rerun crm`" in (settled.refusal(Verb.STOP, CRM, NOW) or "")
-    for movement, now in ((forbidden, NOW), (settled, later), (derived, NOW)):
-        said = sentence(movement, now) + (movement.refusal(Verb.STOP, CRM, now) or "nothing is refused: rerun")
-        assert "rerun" not in said
-    assert "`pipeline start` or `pipeline move` moves what is missing" in sentence(settled, later)
-    assert "`pipeline flow import` moves what is missing" in sentence(derived)
-    assert "reload" not in (derived.refusal(Verb.STOP, CRM, NOW) or "")
-
-
-def test_no_verb_is_offered_that_the_flow_or_what_is_stored_would_refuse() -> None:
-    paused = replace(MOVEMENT, wish=Wish(Want.PAUSE, "ann"))
-    assert "retry" not in (paused.refusal(Verb.START, CRM, NOW) or "")
-    assert "`pipeline retry crm`" in (replace(paused, totals=Totals(rejected=1)).refusal(Verb.START, CRM, NOW) or "")
-    queued = replace(CRM, queued=QueuedStart(NOW, "ann", Choices(exclude=("logs",))))
-    assert "`pipeline start crm --queue`" in (MOVEMENT.refusal(Verb.START, CRM, NOW) or "")
-    assert "queue" not in (MOVEMENT.refusal(Verb.START, queued, NOW) or "")
-    settled = replace(MOVEMENT, outcome=Status.CANCELLED, because=Reason.STOPPED, updated=NOW)
-    assert "reload" not in (settled.refusal(Verb.STOP, CRM, NOW) or "")
-    moved = replace(settled, states={StreamName("people"): ObjectKey("state")})
-    assert "`pipeline reload crm STREAM`" in (moved.refusal(Verb.STOP, CRM, NOW) or "")
-    no_reruns = replace(CRM, declared=Declaration(windows=Windows(reruns=False)))
-    assert "rerun" not in (moved.refusal(Verb.STOP, no_reruns, NOW) or "")
 
 
 def test_problems_of_accepted_records_are_taken_away_and_the_others_counted() -> None:

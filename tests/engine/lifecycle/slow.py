@@ -14,6 +14,7 @@ from pipeline.domain.lifecycle.table import State, Verb
 from pipeline.domain.movement import Movement
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control import verbs
+from pipeline.engine.control.approvals import next_steps
 from pipeline.engine.control.early_end import EarlyEnd, fence_by
 from pipeline.engine.control.state import movement_state, shown_progress
 from pipeline.ports.destination import FileToLoad, LoadOutcome
@@ -63,7 +64,8 @@ async def state(world: World) -> State:
     """Return the state of the latest Movement."""
     movement = await latest(world)
     signs = await world.flows.read_signs(FLOW, movement.number)
-    return movement_state(movement, signs, world.limits, await world.flows.store_clock.now(FLOW))
+    flow, now = await world.flows.read_flow(FLOW), await world.flows.store_clock.now(FLOW)
+    return movement_state(await next_steps(world.flows, flow, movement, now), signs, world.limits)
 
 
 async def progress(world: World) -> ShownProgress | None:

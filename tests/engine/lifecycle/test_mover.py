@@ -18,9 +18,10 @@ from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.outbox.event import EventType
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control import verbs
-from pipeline.engine.control.state import without_the_gone
+from pipeline.engine.control.state import movement_state, without_the_gone
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
@@ -355,6 +356,12 @@ async def test_a_move_that_is_interrupted_is_named_at_once_until_another_carries
     shown = await state(world)
     assert shown.reason is Reason.NOBODY_WORKS
     assert f"Process {(await _workers(world))[0].worker} has stopped." in shown.sentence
+    (sign,) = await world.flows.read_signs(FLOW, 1)
+    steps = NextSteps(await latest(world), sign.stored)
+    sign.progress.percent = 0  # it has stopped before it came further
+    assert movement_state(steps, [sign], world.limits).reason is Reason.NOBODY_WORKS
+    sign.progress.alone = False  # others may be at work, between two Event Files
+    assert movement_state(steps, [sign], world.limits).reason is Reason.WORKING
     async with moving(world) as run:
         await anyio.sleep(LOAD_SECONDS / 2)
         assert (await state(world)).reason is Reason.WORKING

@@ -137,7 +137,7 @@ async def test_resumed_before_its_end_it_goes_on() -> None:
         shown = await state(fleet)
         assert (shown.status, shown.reason) == (Status.IN_PROGRESS, Reason.DESTINATION_REFUSES)
         assert "the disk is full" in shown.sentence
-        assert "`pipeline resume`" in shown.sentence
+        assert "`pipeline resume crm`" in shown.sentence
         tried = len(FullSession.tried)
         await anyio.sleep(600)
         assert len(FullSession.tried) == tried, "nothing is tried meanwhile"

@@ -13,6 +13,7 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Movement
+from pipeline.engine.control.approvals import next_steps
 from pipeline.engine.control.reruns import Missing, create_rerun, movement_to_rerun
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement, next_movement, start_movement
 from pipeline.engine.verify.reload import begin_reload
@@ -90,12 +91,10 @@ async def test_a_rerun_on_the_thirteenth_day_is_refused_and_what_to_do_is_said()
     for number in (None, 1, 2):
         with pytest.raises(ConfigurationError, match=r"Movement 1 .* more than 12 days ago.*`pipeline start crm`"):
             await movement_to_rerun(world.flows, FLOW, number)
-    again = await latest(world)
     now = await world.flows.store_clock.now(FLOW)
-    assert again.again(now) == "`pipeline start` or `pipeline move`"
-    assert "rerun" not in (await state(world)).sentence + str(
-        again.refusal(Verb.PAUSE, await world.flows.read_flow(FLOW), now)
-    )
+    steps = await next_steps(world.flows, await world.flows.read_flow(FLOW), await latest(world), now)
+    assert steps.again == "`pipeline start crm`"
+    assert "rerun" not in (await state(world)).sentence + str(steps.refusal(Verb.PAUSE))
     assert (await world.move()).number == 3
     assert world.destination.tables == world.tables
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 
 import orjson
@@ -17,8 +16,9 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.status import RERUN
 from pipeline.domain.lifecycle.table import Verb
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.rejections import without_accepted
+from pipeline.engine.control.approvals import next_steps
 from pipeline.engine.control.reruns import latest_for
 from pipeline.engine.storage.binaries import open_contents
 from pipeline.ports.destination import DestinationSession, KeptRecord, RejectedKeeper, Rejection
@@ -87,12 +87,12 @@ async def retry_rejected(
     """
     wanted = Selection(tuple(streams), reason)
     async with open_runtime(settings or load_settings()) as runtime:
-        _, latest = await latest_for(runtime.flows, FlowName(flow), Verb.RETRY)
+        found, latest = await latest_for(runtime.flows, FlowName(flow), Verb.RETRY)
         with runtime.lock(FlowName(flow)):
             async with _opened(runtime, FlowName(flow), latest) as keeper:
                 chosen = [one.rejection for one in await keeper.rejected() if wanted.chooses(one.rejection)]
                 if not chosen:
-                    raise ConfigurationError(_nothing_to_retry(latest, wanted, runtime.clock.now()))
+                    raise ConfigurationError(await _nothing_to_retry(runtime, found, latest, wanted))
                 left = await keeper.retry_chosen(wanted.chooses)
         return await _counted(runtime, latest, chosen, left)
 
@@ -165,8 +165,8 @@ async def _counted(
     return Retried(latest, len(tried), accepted)
 
 
-def _nothing_to_retry(latest: Movement, wanted: Selection, now: datetime) -> str:
-    flow, again = latest.flow, latest.again(now, latest.flow)
+async def _nothing_to_retry(runtime: Runtime, found: Flow, latest: Movement, wanted: Selection) -> str:
+    flow, again = found.name, (await next_steps(runtime.flows, found, latest, runtime.clock.now())).again
     if wanted != Selection():
         return f"Flow {flow!r} has no such rejected record. `pipeline rejected {flow}` lists those that there are."
     said = f"Flow {flow!r} has no rejected records at its destination: there is nothing to retry. "

@@ -19,7 +19,9 @@ from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.table import State, Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
+from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.engine.control import verbs
+from pipeline.engine.control.approvals import unapproved
 from pipeline.engine.control.early_end import EarlyEnd, fence_by
 from pipeline.engine.control.pausing import note_paused
 from pipeline.engine.control.queued import drop_queued
@@ -132,7 +134,9 @@ async def _note_paused(runtime: Runtime, movement: Movement) -> None:
 
 async def _state(runtime: Runtime, movement: Movement) -> State:
     signs = () if movement.settled else await runtime.flows.read_signs(movement.flow, movement.number)
-    return movement_state(movement, signs, limits(runtime.settings), await runtime.flows.store_clock.now(movement.flow))
+    flow, now = await runtime.flows.read_flow(movement.flow), await runtime.flows.store_clock.now(movement.flow)
+    steps = NextSteps(movement, now, flow, await unapproved(runtime.store, flow))
+    return movement_state(steps, signs, limits(runtime.settings))
 
 
 def early_end(runtime: Runtime) -> EarlyEnd:

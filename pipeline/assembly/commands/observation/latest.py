@@ -12,6 +12,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.approvals import unapproved
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.storage.concurrently import concurrently
 
@@ -32,7 +33,10 @@ async def read_latest(runtime: Runtime, signs: Signs) -> Sequence[LatestMovement
         try:
             flow = await runtime.flows.read_flow(name)
             movement = await latest_of_data(runtime.flows, flow)
-            state = None if movement is None else state_with(runtime, movement, (await signs.of_open(movement))[0])
+            state = None
+            if movement is not None:
+                seen, missing = (await signs.of_open(movement))[0], await unapproved(runtime.store, flow)
+                state = state_with(runtime, flow, movement, seen, missing)
         except PipelineError as error:
             return UnreadableFlow(name, str(error))
         return LatestMovement(flow, movement, state)

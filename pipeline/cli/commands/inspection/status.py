@@ -103,7 +103,11 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
     if found.movements:
         lines += inventory_lines(found.movements[-1].inventory, flow.accepted_missing)
     lines += [
-        click.style(f"  Notifications to {one.name} are disabled: {printable(one.disabled)}", fg="red")
+        click.style(
+            f"  Notifications to {one.name} are disabled: {printable(one.disabled)}. `pipeline notify enable {one.name}` "
+            "sends them again, and what has been missed.",
+            fg="red",
+        )
         for one in found.disabled
     ]
     lines += [f"  {printable(line)}" for line in maintenance_lines(flow, found.maintenance, details=details)]
@@ -228,7 +232,7 @@ def _object(found: FlowStatus) -> dict[str, object]:
         "created": flow.created.isoformat(),
         "queued": _queued_object(flow),
         "movements": [
-            movement_object(movement, found.state if movement is found.movements[-1] else None)
+            movement_object(movement, found.state if movement is found.movements[-1] else None, flow)
             | {"created": movement.created.isoformat(), "updated": movement.updated.isoformat()}
             for movement in found.movements
         ],

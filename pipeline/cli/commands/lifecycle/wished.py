@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import TypeVar
 
@@ -37,20 +37,27 @@ def _read_moment(_context: click.Context, _option: click.Parameter, text: str | 
     if length := _LENGTH.fullmatch(text):
         return timedelta(seconds=int(length[1]) * _UNITS[length[2]])
     try:
-        if _OF_DAY.fullmatch(text):
-            return _next(time.fromisoformat(text.zfill(5)), datetime.now(UTC))
-        return _utc(datetime.fromisoformat(text))
+        now = datetime.now(UTC)
+        return next_of_day(text, now) if _OF_DAY.fullmatch(text) else _next([datetime.fromisoformat(text)], now)
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{printable(text)!r} is no time. Write 2026-12-01T06:00, 06:00, or a length such as 8h."
         ) from None
 
 
-def _next(of_day: time, now: datetime) -> datetime:
-    """Return the next local time of day after `now`."""
-    local = now.astimezone()
-    today = _utc(datetime.combine(local.date(), of_day))
-    return today if today > now else _utc(datetime.combine(local.date() + timedelta(days=1), of_day))
+def next_of_day(text: str, now: datetime) -> datetime:
+    """Return the next local time of day, such as 6:00, after `now`."""
+    of_day, today = time.fromisoformat(text.zfill(5)), now.astimezone().date()
+    return _next([datetime.combine(today + timedelta(days), of_day) for days in (0, 1)], now)
+
+
+def _next(moments: Sequence[datetime], now: datetime) -> datetime:
+    """Return the first of these times after `now`, in UTC; the last one when all have passed.
+
+    One without a zone is local. One that comes twice, because the clocks are set back, counts as two.
+    """
+    found = sorted(_utc(moment.replace(fold=fold)) for moment in moments for fold in (0, 1))
+    return next((one for one in found if one > now), found[-1])
 
 
 def _utc(moment: datetime) -> datetime:
