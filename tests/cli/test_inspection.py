@@ -124,3 +124,10 @@ def test_show_of_another_stored_object_does_not_call_it_damaged(moved: CommandLi
     assert outcome.code == 2
     assert "is not the key of an Event File" in outcome.err
     assert "delete it" not in outcome.err
+
+
+@pytest.mark.parametrize("command", ["log", "files", "history", "rerun"])
+def test_a_movement_that_there_is_not_is_named(moved: CommandLine, command: str) -> None:
+    unknown = moved(command, "crm", "--movement", "99")
+    assert (unknown.code, "has no Movement 99; its latest is 2" in unknown.err) == (1, True)
+    assert moved(command, "crm", "--movement", "0").code == 2

@@ -73,7 +73,7 @@ def test_a_start_is_queued_shown_and_taken_back(flow: CommandLine) -> None:
     flow("start", "crm")
     queued = flow("start", "crm", "--queue", "--exclude", "logs")
     assert queued.out == (
-        "Movement 1 of Flow crm has not settled. The new one begins once it has; `pipeline stop` takes it back.\n"
+        "Movement 1 of Flow crm has not settled. The new one begins once it has; `pipeline stop crm` takes it back.\n"
     )
     assert "with --exclude logs" in flow("status").out
     assert queued_of(flow)["exclude"] == ["logs"]

@@ -252,7 +252,7 @@ def test_records_that_wait_for_an_id_are_counted_as_such(run: CommandLine, tmp_p
     assert "  3 records wait for the id of another record: `pipeline rejected crm` lists what each needs\n" in found.out
     assert "[4]  waiting  it waits for the new id of projects '8', which has not been imported\n" in found.out
     assert "[1]  waiting  project_id; it waits for the new id of projects '9'" in found.out
-    assert "`pipeline verify --repair` moves all of these that do not wait." in found.out
+    assert "`pipeline verify crm --repair` moves all of these that do not wait." in found.out
     assert "it waits for the new id of projects '8'" in run("rejected", "crm").out
     keys = streams(run)["issues"]["keys"]
     assert {name: keys[name] for name in ("missing", "waiting", "set_aside")} == {  # type: ignore[index]

@@ -137,7 +137,9 @@ async def import_flow(
     async with open_runtime(settings or load_settings()) as runtime:
         flow = await runtime.flows.read_flow(FlowName(name))
         if flow.origin is None:
-            raise ConfigurationError(f"Flow {name!r} has a source of its own: move it with `pipeline move`.")
+            raise ConfigurationError(
+                f"Flow {name!r} has a source of its own: move it with `pipeline move --flow {name}`."
+            )
         async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
             with runtime.lock(flow.name):
                 destination = flow_destination(flow, runtime.store)

@@ -27,9 +27,12 @@ class Told:
 async def read_log(
     flow: str, number: int | None = None, *, settings: Settings | None = None
 ) -> AsyncGenerator[Told, None]:
-    """Yield what was told in a Flow, Movement by Movement, each in the order of time. AbsentError when there is no such Flow."""
+    """Yield what was told in a Flow, Movement by Movement, each in the order of time. AbsentError: there is none such."""
     async with open_runtime(settings or load_settings()) as runtime:
-        name = (await runtime.flows.read_flow(FlowName(flow))).name
+        found = await runtime.flows.read_flow(FlowName(flow))
+        name = found.name
+        if number is not None:
+            await runtime.flows.read_of(found, number)
         prefix, told, movement = object_keys.log_prefix(name), list[Told](), 0
         async for page in list_pages(runtime.store, object_keys.log_prefix(name, number)):
             for info in page:

@@ -168,12 +168,13 @@ def _verdict(found: Verification) -> str:
         what = "the source holds" if found.against is Against.SOURCE else "was stored"
         covers = f" This covers {', '.join(found.covers)}." if found.covers else ""
         return f"EQUAL: the destination holds what {what}.{covers}"
-    waits = f" {_waiting(found.waiting)}: `pipeline rejected {printable(found.flow)}`." if found.waiting else ""
+    flow = printable(found.flow)
+    waits = f" {_waiting(found.waiting)}: `pipeline rejected {flow}`." if found.waiting else ""
     if not found.gaps and not any(stream.repairable for stream in found.differing):
         return f"{_different(found)}{waits}"
     return (
-        f"{_different(found)}{waits} `pipeline move` moves what has changed in the source since; `pipeline verify --repair` "
-        f"moves all of these{' that do not wait' if found.waiting else ''}."
+        f"{_different(found)}{waits} `pipeline move --flow {flow}` moves what has changed in the source since; "
+        f"`pipeline verify {flow} --repair` moves all of these{' that do not wait' if found.waiting else ''}."
     )
 
 

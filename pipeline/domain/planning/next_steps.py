@@ -44,8 +44,8 @@ class NextSteps:
         if self.movement.origin is not None:
             return f"`pipeline flow import {name}`"
         by_workers = self.movement.exporter or not self.movement.attempts
-        anew = f"`pipeline start {name}`" if by_workers else f"`pipeline move --flow {name}`"
-        command = f"`pipeline rerun {name}`" if self.may_rerun else anew
+        begun = f"`pipeline start {name}`" if by_workers else f"`pipeline move --flow {name}`"
+        command = f"`pipeline rerun {name}`" if self.may_rerun else begun
         return f"{command} (after {self._approve})" if self.unapproved else command
 
     @property

@@ -94,17 +94,19 @@ def _moved_since(later: Movement, movement: Movement) -> str:
     if later.number == movement.number:
         return (
             f"Movement {movement.number} of Flow {flow!r} is SUCCESS: there is nothing to run again. `pipeline start {flow}` or "
-            f"`pipeline move` moves what has changed since; `pipeline reload {flow} STREAM` moves a whole stream again."
+            f"`pipeline move --flow {flow}` moves what has changed since; `pipeline reload {flow} STREAM` moves all of a stream."
         )
     return (
         f"Movement {later.number} of Flow {flow!r} is SUCCESS: it has moved what Movement {movement.number} left. "
-        f"`pipeline start {flow}` or `pipeline move` moves what has changed since."
+        f"`pipeline start {flow}` or `pipeline move --flow {flow}` moves what has changed since."
     )
 
 
 async def _ensure_in_time(flows: FlowStore, flow: Flow, movement: Movement) -> None:
     windows, name = movement.windows or flow.declared.windows, flow.name
-    instead = f"`pipeline start {name}` or `pipeline move` begins a new Movement, which moves what is missing as well."
+    instead = (
+        f"`pipeline start {name}` or `pipeline move --flow {name}` begins a new Movement, which moves that as well."
+    )
     if not (windows.reruns and flow.declared.windows.reruns):
         raise ConfigurationError(
             f"Flow {name!r} declares that its Movements are not run again (reruns = false). {instead}"

@@ -78,7 +78,7 @@ async def latest_exported(flows: FlowStore, name: FlowName) -> Movement:
         movement = await flows.read_movement(name, number)
         if movement.exported:
             return movement
-    raise ConfigurationError(f"Flow {name!r} has exported nothing yet. Move it first: `pipeline move`.")
+    raise ConfigurationError(f"Flow {name!r} has exported nothing yet. Move it first: `pipeline move --flow {name}`.")
 
 
 async def is_behind(flows: FlowStore, flow: Flow) -> bool:
@@ -125,7 +125,9 @@ async def begin_derived(
     earlier lists, which may be pruned. UnwantedError when it is to pause or to stop.
     """
     if flow.origin is None:
-        raise ConfigurationError(f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move`.")
+        raise ConfigurationError(
+            f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move --flow {flow.name}`."
+        )
     origin_name = flow.origin
 
     async def attempt() -> tuple[Movement, bool]:

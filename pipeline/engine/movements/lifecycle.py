@@ -216,7 +216,7 @@ def ensure_settled(flow: Flow, latest: Movement | None, purpose: str) -> Movemen
             Status.PAUSED: f"Resume it with `pipeline resume {flow.name}`, or stop it with `pipeline stop {flow.name}`",
             Status.CANCELLATION_REQUESTED: f"`pipeline stop {flow.name}` says what it waits for",
         }
-        way = ways.get(latest.status, "Wait until it settles, or resume it with `pipeline move`")
+        way = ways.get(latest.status, f"Wait until it settles, or carry on with `pipeline move --flow {flow.name}`")
         raise ConfigurationError(
             f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. {way}; then {purpose} again."
         )

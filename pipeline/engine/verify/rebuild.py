@@ -151,7 +151,8 @@ class Rebuilder:
         """Store the Movement, after flow.json says that its history is given up."""
         differ = bool(self._differences or self._whole)
         problem = (
-            "The memory of the Flow was rebuilt, and the destination differs: run `pipeline move` to move what differs."
+            "The memory of the Flow was rebuilt, and the destination differs: "
+            f"`pipeline move --flow {flow.name}` moves what differs."
         )
         await self._flows.update_flow(flow.name, lambda now: replace(now, rebuilt=number))
         await self._forget_contents()

@@ -139,7 +139,7 @@ async def begin_repair(
     if latest is None or not latest.settled:
         raise TransientError(
             f"Movement {latest.number if latest else 1} of Flow {flow.name!r} has not settled. "
-            "Run `pipeline move` until it has, then verify again."
+            f"Run `pipeline move --flow {flow.name}` until it has, then verify again."
         )
     moment = clock.now()
     states = dict(latest.states)

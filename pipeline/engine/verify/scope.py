@@ -63,7 +63,7 @@ async def read_history(flows: FlowStore, name: FlowName) -> FlowHistory:
         movement = await _read(flows, name, movement.number - 1)
     if not movements:
         raise ConfigurationError(
-            f"Flow {name!r} has no Movement yet, so there is nothing to verify. Run `pipeline move` first."
+            f"Flow {name!r} has no Movement yet, so there is nothing to verify. Run `pipeline move --flow {name}` first."
         )
     return FlowHistory(movements, await _read_rejected(flows, movements[0]))
 

@@ -313,7 +313,9 @@ async def test_a_stop_does_not_wait_longer_for_a_fence_that_does_not_answer_and_
     print_wished(wished, as_json=False)
     print_wished(wished, as_json=True)
     text, _, shown = capsys.readouterr().out.partition("{")
-    assert "It could not be fenced: its destination does not answer. Workers, or another `pipeline stop`, try" in text
+    assert (
+        "It could not be fenced: its destination does not answer. Workers, or another `pipeline stop crm`, try" in text
+    )
     assert json.loads("{" + shown)["unfenced"] == "its destination does not answer"
 
 

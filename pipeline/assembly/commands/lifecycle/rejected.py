@@ -178,4 +178,4 @@ async def _nothing_to_retry(runtime: Runtime, found: Flow, latest: Movement, wan
         )
     if latest.status in RERUN:
         return f"{said}{again} moves what Movement {latest.number} left."
-    return f"{said}`pipeline start {flow}` or `pipeline move` moves what has changed since."
+    return f"{said}`pipeline start {flow}` or `pipeline move --flow {flow}` moves what has changed since."

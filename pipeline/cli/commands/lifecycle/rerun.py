@@ -14,7 +14,9 @@ from pipeline.settings import Settings
 
 @click.command()
 @click.argument("flow")
-@click.option("--movement", type=int, metavar="N", help="Run this Movement again [default: the latest].")
+@click.option(
+    "--movement", type=click.IntRange(min=1), metavar="N", help="Run this Movement again [default: the latest]."
+)
 @json_option
 @with_settings
 def rerun(flow: str, movement: int | None, as_json: bool, settings: Settings) -> int:

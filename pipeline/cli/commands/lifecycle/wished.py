@@ -99,7 +99,8 @@ def print_wished(wished: Wished, *, as_json: bool) -> None:
     click.echo(f"  {printable(state.sentence)}")
     if wished.unfenced:
         click.echo(
-            f"  It could not be fenced: {printable(wished.unfenced)}. Workers, or another `pipeline stop`, try again."
+            f"  It could not be fenced: {printable(wished.unfenced)}. Workers, or another "
+            f"`pipeline stop {printable(movement.flow)}`, try again."
         )
     for line in group_wish_lines(movement):
         click.echo(f"  {line}")

@@ -24,8 +24,6 @@ from pipeline.cli.output.text import printable
 from pipeline.cli.signals import run_interruptible
 from pipeline.settings import Settings
 
-_QUEUED = "The new one begins once it has; `pipeline stop` takes it back."
-
 
 @click.command()
 @click.argument("flow")
@@ -74,7 +72,8 @@ def start(
     )
     what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:
-        click.echo(f"{what} is announced." if is_new else f"{what} has not settled. {_QUEUED}")
+        waits = f"has not settled. The new one begins once it has; `pipeline stop {printable(flow)}` takes it back."
+        click.echo(f"{what} {'is announced.' if is_new else waits}")
     for number in _awaited(movement.number, is_new=is_new) if wait else ():
         movement = run_interruptible(
             partial(wait_settled, flow, number, settings=settings), stopping="The Movement goes on."

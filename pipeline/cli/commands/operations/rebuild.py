@@ -41,5 +41,6 @@ def _lines(done: Rebuilding) -> list[str]:
     lines = [f"{printable(stream)}: {count(number, 'key')} to move" for stream, number in done.differences.items()]
     lines += [f"{printable(stream)}: moved as a whole: {printable(reason)}" for stream, reason in done.whole.items()]
     known = count(len(done.movement.states), "stream")
-    lines.append(f"Rebuilt as Movement {done.movement.number}: {known} known. `pipeline move` moves what differs.")
+    remedy = f"`pipeline move --flow {printable(done.movement.flow)}` moves what differs."
+    lines.append(f"Rebuilt as Movement {done.movement.number}: {known} known. {remedy}")
     return lines
