@@ -57,11 +57,23 @@ def sequence_statements(native: Native, server_version: int) -> Iterator[str]:
 
 
 def partition_statements(native: Native, server_version: int) -> Iterator[str]:
-    """Give the statements that create the partitions, one for each, in order."""
+    """Give the statements that create the partitions, in order."""
     for partition in native.get("partitions", ()):
-        child, parent = qualified(*name_of(partition)), qualified(*partition["parent"])
-        names = _not_null_names(partition) if server_version >= OLDEST_WITH_NOT_NULL_NAMES else ""
-        yield f"CREATE TABLE {child} PARTITION OF {parent}{names} {partition['bound']}{_partition_by(partition)}"
+        yield from new_partition(partition, server_version)
+
+
+def new_partition(partition: Native, server_version: int) -> Sequence[str]:
+    """Return the statement that creates a partition, or those that create a table and attach it: its columns are as there."""
+    child, parent = qualified(*name_of(partition)), qualified(*partition["parent"])
+    if "layout" in partition:
+        own = ({**column, "default": None, "identity": ""} for column in partition["layout"])
+        columns = ", ".join(column_definition(column, partition, server_version) for column in own)
+        return (
+            f"CREATE TABLE {child} ({columns}){_partition_by(partition)}",
+            f"ALTER TABLE {parent} ATTACH PARTITION {child} {partition['bound']}",
+        )
+    names = _not_null_names(partition) if server_version >= OLDEST_WITH_NOT_NULL_NAMES else ""
+    return (f"CREATE TABLE {child} PARTITION OF {parent}{names} {partition['bound']}{_partition_by(partition)}",)
 
 
 def _not_null_names(partition: Native) -> str:

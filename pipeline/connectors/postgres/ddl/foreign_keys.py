@@ -120,15 +120,24 @@ def _count_broken(connection: Connection, table: tuple[str, str], name: str, sta
 
 
 def broken_foreign_keys(
-    connection: Connection, tables: Set[tuple[str, str]], streams: Mapping[tuple[str, str], StreamName]
+    connection: Connection,
+    tables: Set[tuple[str, str]],
+    streams: Mapping[tuple[str, str], StreamName],
+    natives: Mapping[tuple[str, str], Native],
 ) -> Iterator[Violation]:
-    """Check the foreign keys from and to these tables."""
+    """Check the foreign keys from and to these tables, except those that rows of the source may break, too."""
     oids = table_oids(connection, sorted(tables))
     for key in read_foreign_keys(connection, list(oids.values())):
-        reason = _broken(connection, key)
+        reason = None if _may_be_broken(key, natives.get(key.owner, {})) else _broken(connection, key)
         if reason is not None:
             columns = tuple(key.row["columns"])
             yield Violation(streams.get(key.owner, StreamName(key.owner[1])), reason, columns)
+
+
+def _may_be_broken(key: ExistingKey, native: Native) -> bool:
+    """Whether nothing enforces the key, or it is NOT VALID also in the source's description `native` of the table."""
+    definitions = {it["name"]: it["definition"] for it in native.get("foreign_keys", ())}
+    return not key.row["enforced"] or definitions.get(key.name, "").endswith(" NOT VALID")
 
 
 def _broken(connection: Connection, key: ExistingKey) -> str | None:

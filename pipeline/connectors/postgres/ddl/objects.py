@@ -8,14 +8,15 @@ created, follows the source; any other one is neither replaced nor dropped.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.ddl.evolution.dependents import restore_attached
 from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
+from pipeline.connectors.postgres.ddl.evolution.users import ROUTINES, Used, is_used_by_rows, without_users
 from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_objects
 from pipeline.connectors.postgres.session.connection import Connection
@@ -67,13 +68,21 @@ class SchemaObjects:
         self._present = {found.id: found for found in read_objects(self._connection, grants=True)}
         names = {one.id for one in wanted}
         gone = [one for one in self.ours.values() if drop and one.id not in names]
-        self._until_no_progress(sorted(gone, key=lambda one: -one.rank), self._drop)
+        gone.sort(key=lambda one: -one.rank)
+        self._until_no_progress(gone, self._drop)
         ready = [one for one in sorted(wanted, key=lambda one: one.rank) if not one.reason]
         failed = self._until_no_progress(ready, lambda one: self._ensure(one, refresh))
+        gone, kept = [one for one in gone if one.id in self.ours], dict[ObjectId, str]()
+        if gone:  # what used it may have been replaced, or calls another function by the same name
+            waiting = [one for one in ready if one.id in failed]
+            kept = self._until_no_progress(gone, lambda one: self._drop_with_users(one, waiting))
+            gone = [one for one in gone if one.id in kept]
+            failed = self._until_no_progress(ready, lambda one: self._ensure(one, refresh=False))
         if self._has_dropped:
             restore_attached(self._connection, self._present.values())
         self._remember_what_is_read()
-        return [_item(one, failed.get(one.id)) for one in wanted]
+        items = [_item(one, failed.get(one.id)) for one in wanted]
+        return items + [_left(one, kept[one.id]) for one in gone if self._answers(one)]
 
     def _until_no_progress(
         self, objects: Sequence[SchemaObject], step: Callable[[SchemaObject], str | None]
@@ -110,6 +119,39 @@ class SchemaObjects:
             run_single(self._connection, one.remove)
         self._present.pop(one.id, None)
         del self.ours[one.id]
+
+    def _drop_with_users(self, one: SchemaObject, waiting: Sequence[SchemaObject]) -> None:
+        """Drop what the source has no more and something uses: at the source that calls another routine of this name.
+
+        `waiting`: what could not be created, perhaps because `one` is there.
+        """
+        if one.kind not in ROUTINES:
+            return self._drop(one)
+        with self._without_users(one):
+            self._drop(one)
+            for other in waiting:
+                with suppress(psycopg.Error), self._connection.transaction():
+                    self._ensure(other, refresh=False)
+        return None
+
+    @contextmanager
+    def _without_users(self, routine: SchemaObject) -> Iterator[None]:
+        """Drop what uses a routine, and create it again at the end; what must change too is created later."""
+        self._has_dropped = True
+        with without_users(self._connection, Used.ROUTINE, routine.name, tuple(self.ours)):
+            yield
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """Find out which objects are not there any more: they are created again."""
+        was, self._present = self._present, {it.id: it for it in read_objects(self._connection, grants=True)}
+        self._dropped |= was.keys() - self._present.keys()
+
+    def _answers(self, one: SchemaObject) -> bool:
+        """Whether an object that the source has no more may give answers here, but for tables that have no rows."""
+        if one.kind in ROUTINES:
+            return is_used_by_rows(self._connection, Used.ROUTINE, one.name)
+        return one.kind in ("view", "materialized view", "operator", "cast")
 
     def _ensure(self, one: SchemaObject, refresh: bool) -> str | None:
         if one.kind == "sequence":
@@ -170,6 +212,8 @@ class SchemaObjects:
                 with self._connection.transaction():
                     if one.kind == "grant":
                         self._revoke(one)
+                    for statement in _former_defaults(self._present[one.id], one):
+                        run_single(self._connection, statement)
                     return self._create(one)
             except psycopg.Error:
                 if one.remove is None:
@@ -180,6 +224,11 @@ class SchemaObjects:
                 run_single(self._connection, statement)
             self.ours[one.id] = self._present[one.id] = one
             return None
+        if one.kind in ROUTINES:
+            with self._without_users(one):
+                self._drop_alone(one)
+                self._create(one)
+            return None
         if one.remove is not None:
             self._remove(one)
         self._create(one)
@@ -188,6 +237,8 @@ class SchemaObjects:
     def _follow_type(self, one: SchemaObject) -> None:
         described = {**one.facts, "create": one.create[0]}
         TypeEvolution(self._connection, tuple(self.ours), is_final=True).follow(described)
+        self._read_again()
+        self._has_dropped = True
         self.ours[one.id] = self._present[one.id] = one
         self._created.add(one.id)
 
@@ -296,6 +347,19 @@ def _item(one: SchemaObject, failure: str | None) -> InventoryItem:
     reason = one.reason or failure
     fate = Fate.NOT_MOVED if reason else Fate.MOVED
     return InventoryItem(one.kind, one.name, fate, reason or "", asked=one.kind in ROLE_KINDS)
+
+
+def _former_defaults(present: SchemaObject, wanted: SchemaObject) -> Iterator[str]:
+    """Give what drops the defaults of a view's columns, which CREATE OR REPLACE VIEW keeps."""
+    for statement in present.create if wanted.kind == "view" else ():
+        column, is_default, _ = statement.partition(" SET DEFAULT ")
+        if column.startswith("ALTER VIEW ") and is_default and statement not in wanted.create:
+            yield f"{column} DROP DEFAULT"
+
+
+def _left(one: SchemaObject, reason: str) -> InventoryItem:
+    text = f"the source has it no more, but the destination needs it ({reason}): drop what uses it, and move again"
+    return InventoryItem(one.kind, one.name, Fate.NOT_MOVED, text)
 
 
 def _changes(present: SchemaObject, wanted: SchemaObject) -> list[str]:

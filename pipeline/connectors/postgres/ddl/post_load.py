@@ -24,6 +24,7 @@ from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.evolution.constraints import present_definitions
 from pipeline.connectors.postgres.ddl.evolution.names import ALREADY_EXISTS, NameOwners
 from pipeline.connectors.postgres.ddl.evolution.partition_indexes import misnamed_indexes
+from pipeline.connectors.postgres.ddl.evolution.partitions import checks_to_inherit
 from pipeline.connectors.postgres.ddl.foreign_keys import create_foreign_key
 from pipeline.connectors.postgres.ddl.present_tables import PresentTables
 from pipeline.connectors.postgres.ddl.sequences import advance_own_sequences, advance_sequences, sequence_of
@@ -86,14 +87,6 @@ def _with_present(connection: Connection, tables: Sequence[_Table], related: Set
             yield table
 
 
-_CHECKS = """
-SELECT k.conname::text, pg_get_constraintdef(k.oid) FROM pg_constraint AS k
-WHERE k.conrelid = to_regclass(%(parent)s) AND k.contype = 'c' AND NOT k.connoinherit AND NOT EXISTS (
-    SELECT FROM pg_constraint AS c WHERE c.conrelid = to_regclass(%(child)s) AND c.conname = k.conname)
-"""
-"""The checks of a parent that a table has to have before it inherits from it."""
-
-
 class _Table:
     """Creates what one table lacks of its description. `present` tells what it has."""
 
@@ -116,10 +109,7 @@ class _Table:
                 (self._sql, qualified(*parent)),
             )
             if not present.rowcount:
-                checks = self._connection.execute(
-                    _CHECKS, {"child": self._sql, "parent": qualified(*parent)}
-                ).fetchall()
-                for check, definition in checks:
+                for check, definition in checks_to_inherit(self._connection, self._sql, qualified(*parent)):
                     statement = f"ALTER TABLE {self._sql} ADD CONSTRAINT {quoted(check)} {definition}"
                     yield from self._create(f"the constraint {check}", statement)
                 statement = f"ALTER TABLE {self._sql} INHERIT {qualified(*parent)}"

@@ -12,7 +12,10 @@ from pipeline.connectors.postgres.session.connection import Connection
 
 
 class Catalog:
-    """The tables of a database and what belongs to them; each attribute is the result of the query of that name."""
+    """The tables of a database and what belongs to them; each attribute is the result of the query of that name.
+
+    `partition_layouts`: the columns of partitions that have them in another order, or compute them in another way.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.server_version = connection.info.server_version
@@ -26,7 +29,13 @@ class Catalog:
         self.sequences = fetch_by_table(connection, queries.SEQUENCES, oids)
         self.triggers = fetch_by_table(connection, queries.TRIGGERS, oids)
         self.needed = fetch_by_table(connection, queries.NEEDED_OBJECTS, oids)
-        oids += [row["oid"] for group in self.partitions.values() for row in group]
+        partitions = [row["oid"] for group in self.partitions.values() for row in group]
+        odd = [row["table"] for row in fetch(connection, queries.PARTITION_LAYOUTS, partitions)] if partitions else []
+        self.partition_layouts = {
+            oid: tuple(map(self._column, rows))
+            for oid, rows in fetch_by_table(connection, queries.COLUMNS, odd).items()
+        }
+        oids += partitions
         self.partition_columns = fetch_by_table(connection, queries.PARTITION_COLUMNS, oids)
         self.indexes = fetch_by_table(connection, queries.INDEXES, oids)
         self.index_terms = fetch_by_table(connection, queries.INDEX_TERMS, oids)

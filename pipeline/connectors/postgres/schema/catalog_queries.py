@@ -181,6 +181,22 @@ ORDER BY a.attrelid, a.attnum
 """
 """Columns of partitions that differ from those of their parents."""
 
+PARTITION_LAYOUTS = """
+WITH parts AS (
+    SELECT i.inhrelid AS child, i.inhparent AS parent FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhrelid = ANY (%(oids)s) AND c.relispartition
+), layouts AS (
+    SELECT a.attrelid AS oid, array_agg(ARRAY[a.attname, a.attgenerated::text, CASE WHEN a.attgenerated <> ''
+           THEN pg_get_expr(d.adbin, d.adrelid) END] ORDER BY a.attnum) AS columns
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN (SELECT child FROM parts UNION SELECT parent FROM parts)
+    GROUP BY a.attrelid
+)
+SELECT p.child AS "table" FROM parts AS p JOIN layouts AS l ON l.oid = p.child JOIN layouts AS m ON m.oid = p.parent
+WHERE l.columns <> m.columns
+"""
+"""Partitions that have their columns in another order than their parents, or compute one in another way."""
+
 PARENTS = """
 SELECT i.inhrelid AS "table", n.nspname AS schema, c.relname AS name
 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -106,7 +106,9 @@ def _constraints(catalog: Catalog, oid: int) -> dict[str, Sequence[dict[str, obj
 
 
 def _partition(catalog: Catalog, row: Row) -> dict[str, object]:
+    layout = catalog.partition_layouts.get(row["oid"])
     return {
+        **({} if layout is None else {"layout": list(map(_column, layout))}),
         "schema": row["schema"],
         "table": row["name"],
         "parent": [row["parent_schema"], row["parent_name"]],

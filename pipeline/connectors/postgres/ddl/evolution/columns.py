@@ -16,6 +16,7 @@ from pipeline.connectors.postgres.ddl.across.widening import HELD
 from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
 from pipeline.connectors.postgres.ddl.evolution.dependents import DEPENDS, without_dependents
+from pipeline.connectors.postgres.ddl.evolution.users import Used, without_users
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.session.connection import Connection
@@ -230,6 +231,7 @@ class ColumnEvolution:
             with (
                 self._connection.transaction(),
                 without_dependents(self._connection, [self._table.oid], self._objects),
+                without_users(self._connection, Used.TABLE, self._table.sql, self._objects),
             ):
                 for statement in statements:
                     run_single(self._connection, statement)

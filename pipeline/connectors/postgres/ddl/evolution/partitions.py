@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import psycopg
@@ -10,7 +10,7 @@ import psycopg
 from pipeline.connectors.postgres.ddl.create_table import (
     Native,
     name_of,
-    partition_statements,
+    new_partition,
     run_single,
     table_statements,
 )
@@ -30,6 +30,11 @@ _PARENT = """
 SELECT n.nspname, p.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 JOIN pg_class AS p ON p.oid = i.inhparent JOIN pg_namespace AS n ON n.oid = p.relnamespace
 WHERE c.relispartition AND i.inhrelid = to_regclass(%s)
+"""
+_CHECKS = """
+SELECT k.conname::text, pg_get_constraintdef(k.oid) FROM pg_constraint AS k
+WHERE k.conrelid = to_regclass(%(parent)s) AND k.contype = 'c' AND NOT k.connoinherit AND NOT EXISTS (
+    SELECT FROM pg_constraint AS c WHERE c.conrelid = to_regclass(%(child)s) AND c.conname = k.conname)
 """
 _IN_THE_WAY = (psycopg.errors.InvalidObjectDefinition, psycopg.errors.CheckViolation)
 """A partition has the bounds of a new one, or the default partition has its rows."""
@@ -117,11 +122,10 @@ def add_partitions(connection: Connection, native: Native, flow: FlowTables | No
     its name. ConfigurationError when anything else has it.
     """
     tree = {qualified(*name_of(it)) for it in (native, *native.get("partitions", ()))}
-    statements = partition_statements(native, connection.info.server_version)
-    for partition, statement in zip(native.get("partitions", ()), statements, strict=True):
+    for partition in native.get("partitions", ()):
         table, name = name_of(partition), qualified(*name_of(partition))
         if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
-            run_single(connection, statement)
+            _add_partition(connection, partition)
         elif flow is None or (parent := parent_of(connection, table)) in tree:
             continue
         elif parent is None and table in flow.tables():
@@ -129,12 +133,27 @@ def add_partitions(connection: Connection, native: Native, flow: FlowTables | No
             attached = f"ALTER TABLE {qualified(*partition['parent'])} ATTACH PARTITION {name} {partition['bound']}"
             run_single(connection, attached)
         elif take_name(connection, table, flow.parts):
-            run_single(connection, statement)
+            _add_partition(connection, partition)
         else:
             raise ConfigurationError(
                 f"{name} of the destination is no partition of {qualified(*partition['parent'])}, which it is at the source. "
                 "Rename it, and move again"
             )
+
+
+def _add_partition(connection: Connection, partition: Native) -> None:
+    create, *attach = new_partition(partition, connection.info.server_version)
+    run_single(connection, create)
+    for statement in attach:
+        child = qualified(*name_of(partition))
+        for name, definition in checks_to_inherit(connection, child, qualified(*partition["parent"])):
+            run_single(connection, f"ALTER TABLE {child} ADD CONSTRAINT {quoted(name)} {definition}")
+        run_single(connection, statement)
+
+
+def checks_to_inherit(connection: Connection, child: str, parent: str) -> Sequence[tuple[str, str]]:
+    """Return the names and definitions of the checks that a table lacks to inherit from a parent. Both names are SQL."""
+    return connection.execute(_CHECKS, {"child": child, "parent": parent}).fetchall()
 
 
 class PartitionEvolution:
@@ -173,17 +192,18 @@ class PartitionEvolution:
         """Whether the table or a partition of it is divided in another way."""
         if self._table.partitioned != bool(now.get("partition_by")) or _division(before) != _division(now):
             return True
-        divisions = {it.get("identity"): _division(it) for it in before.get("partitions", ())}
-        return any(
-            divisions.get(it.get("identity"), _division(it)) != _division(it) for it in now.get("partitions", ())
+        was, wanted = (
+            {it.get("identity"): _forms(native, it) for it in native.get("partitions", ())} for native in (before, now)
         )
+        return any(was.get(identity, form) != form for identity, form in wanted.items())
 
     def _make_again(self, now: Native) -> None:
         with without_dependents(self._connection, [self._table.oid], self._objects):
             drop_foreign_keys(self._connection, self._table.oid, self._table.sql, self._flow.keys())
             former = self._move_away()
-            for statement in table_statements(now, self._connection.info.server_version):
+            for statement in table_statements({**now, "partitions": []}, self._connection.info.server_version):
                 run_single(self._connection, statement)
+            add_partitions(self._connection, now, self._flow)
             made = read_table(self._connection, *name_of(now), self._stream)
             columns = [] if made is None else [it for it in made.columns.values() if not it.generated]
             names = quoted_list(it.name for it in columns if it.name in self._table.columns)
@@ -221,6 +241,15 @@ class PartitionEvolution:
 
 def _division(native: Native) -> tuple[object, ...]:
     return native.get("partition_by"), native.get("bound"), native.get("parent")
+
+
+def _forms(native: Native, partition: Native) -> tuple[object, ...]:
+    """Return how a partition is bounded and divided, and what it computes in another way than the table, and the table."""
+    computed = {it["name"]: it["generated"] for it in native["columns"] if it["generated"]}
+    own = [
+        (it["name"], it["generated"], computed.get(it["name"])) for it in partition.get("layout", ()) if it["generated"]
+    ]
+    return (*_division(partition), [it for it in own if it[1] != it[2]])
 
 
 def follow_partition_columns(connection: Connection, before: Native, now: Native) -> None:

@@ -16,6 +16,7 @@ import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, label_statements, run_single
 from pipeline.connectors.postgres.ddl.evolution.dependents import without_dependents
+from pipeline.connectors.postgres.ddl.evolution.users import Used, without_users
 from pipeline.connectors.postgres.schema.catalog_types import described_type
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import literal, qualified, quoted
@@ -111,7 +112,10 @@ class TypeEvolution:
     def _change_columns(self, name: str, wanted: Native, create: str) -> None:
         what = "DOMAIN" if wanted["kind"] == "domain" else "TYPE"
         columns: list[tuple[Any, ...]] = self.connection.execute(_COLUMNS, (name,)).fetchall()
-        with without_dependents(self.connection, [oid for oid, *_ in columns], self.ours):
+        with (
+            without_dependents(self.connection, [oid for oid, *_ in columns], self.ours),
+            without_users(self.connection, Used.TYPE, name, self.ours),
+        ):
             run_single(self.connection, f"ALTER {what} {name} RENAME TO {_FORMER}")
             run_single(self.connection, create)
             for _, table, column, is_array, default in columns:
