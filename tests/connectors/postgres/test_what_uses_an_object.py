@@ -101,6 +101,36 @@ CASES: Cases = {
             "CREATE FUNCTION f(d) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         ),
     ),
+    "a_composite_type_of_a_function_is_another_one": (
+        (
+            "CREATE TYPE d AS (a int)",
+            "CREATE TABLE t (id int PRIMARY KEY, m d NOT NULL)",
+            "INSERT INTO t VALUES (1, ROW(4))",
+            "CREATE FUNCTION f(d) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE AGGREGATE g(d) (sfunc = array_append, stype = d[])",
+        ),
+        (
+            "DROP AGGREGATE g(d)",
+            "DROP FUNCTION f",
+            "ALTER TABLE t DROP m",
+            "DROP TYPE d",
+            "CREATE TYPE d AS (b text, a int)",
+            "ALTER TABLE t ADD m d",
+            "UPDATE t SET m = ROW('q', 1)",
+            "ALTER TABLE t ALTER m SET NOT NULL",
+            "CREATE FUNCTION f(d) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        ),
+    ),
+    "range_types_are_renamed": (
+        (
+            "CREATE TYPE r AS RANGE (subtype = float8)",
+            "CREATE TYPE q AS RANGE (subtype = float8)",
+            "CREATE TABLE t (id int PRIMARY KEY, r r, m r_multirange)",
+            "INSERT INTO t VALUES (1, '[1,2]', '{[1,2]}')",
+            "CREATE FUNCTION f(r) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        ),
+        ("ALTER TYPE r RENAME TO s", "ALTER TYPE q RENAME TO p", "UPDATE t SET r = '[3,4]'"),
+    ),
     "a_column_of_a_view_has_no_default_any_more": (
         (*T, "CREATE VIEW v AS SELECT id, x FROM t", "ALTER VIEW v ALTER x SET DEFAULT 5"),
         ("ALTER VIEW v ALTER x DROP DEFAULT, ALTER id SET DEFAULT 7",),
@@ -191,3 +221,18 @@ async def test_foreign_keys_that_nothing_enforces_at_the_source_are_not_violatio
     movement = await movements.move()
     assert movement.status is Status.INCOMPLETE
     assert any("refers through x to missing rows" in problem for problem in movement.problems)
+
+
+async def test_a_check_that_a_later_child_table_has_from_its_parent_goes_with_it(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    source.run("CREATE TABLE a (id int PRIMARY KEY, CONSTRAINT c CHECK (id > 0))", "INSERT INTO a VALUES (1)")
+    await succeed(movements)
+    source.run("CREATE TABLE b (PRIMARY KEY (id), CONSTRAINT own CHECK (id > -9)) INHERITS (a)")
+    await succeed(movements)
+    source.run("ALTER TABLE a DROP CONSTRAINT c", "INSERT INTO b VALUES (-3)")
+    await succeed(movements)
+    assert copy.rows("SELECT id FROM b") == [(-3,)]
+    assert copy.rows("SELECT conname::text FROM pg_constraint WHERE contype = 'c' AND conrelid = 'b'::regclass") == [
+        ("own",)
+    ]

@@ -162,7 +162,7 @@ def _follow(
         keys=keys,
     )
     columns.rename_and_drop()
-    drop_former_constraints(connection, former, native, keys)
+    drop_former_constraints(connection, former, native, keys, partial(_natives_of_ours, ledger))
     if "postgresql" not in schema.native:
         constraints_out.drop_former_constraints(connection, before, schema, partial(_tables, ledger))
     follow_sequences(connection, former, native)

@@ -7,15 +7,15 @@ created, follows the source; any other one is neither replaced nor dropped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
 
-from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.create_table import Native, run_single
+from pipeline.connectors.postgres.ddl.evolution.alterations import changes_in_place, former_defaults
 from pipeline.connectors.postgres.ddl.evolution.dependents import restore_attached
-from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
+from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution, rename_range
 from pipeline.connectors.postgres.ddl.evolution.users import ROUTINES, Used, is_used_by_rows, without_users
 from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_objects
@@ -199,8 +199,11 @@ class SchemaObjects:
                 self.ours[found.id] = made.with_facts(read_as=list(found.create))
 
     def _create(self, one: SchemaObject) -> None:
-        for statement in one.create:
-            run_single(self._connection, statement)
+        if one.kind == "type" and rename_range(self._connection, _described(one), self.ours):
+            self._read_again()
+        else:
+            for statement in one.create:
+                run_single(self._connection, statement)
         self.ours[one.id] = self._present[one.id] = one
         self._created.add(one.id)
 
@@ -212,13 +215,13 @@ class SchemaObjects:
                 with self._connection.transaction():
                     if one.kind == "grant":
                         self._revoke(one)
-                    for statement in _former_defaults(self._present[one.id], one):
+                    for statement in former_defaults(self._present[one.id], one):
                         run_single(self._connection, statement)
                     return self._create(one)
             except psycopg.Error:
                 if one.remove is None:
                     raise
-        changes = _changes(self._present[one.id], one)
+        changes = changes_in_place(self._present[one.id], one)
         if changes:
             for statement in changes:
                 run_single(self._connection, statement)
@@ -235,8 +238,7 @@ class SchemaObjects:
         return None
 
     def _follow_type(self, one: SchemaObject) -> None:
-        described = {**one.facts, "create": one.create[0]}
-        TypeEvolution(self._connection, tuple(self.ours), is_final=True).follow(described)
+        TypeEvolution(self._connection, tuple(self.ours), is_final=True).follow(_described(one))
         self._read_again()
         self._has_dropped = True
         self.ours[one.id] = self._present[one.id] = one
@@ -349,47 +351,13 @@ def _item(one: SchemaObject, failure: str | None) -> InventoryItem:
     return InventoryItem(one.kind, one.name, fate, reason or "", asked=one.kind in ROLE_KINDS)
 
 
-def _former_defaults(present: SchemaObject, wanted: SchemaObject) -> Iterator[str]:
-    """Give what drops the defaults of a view's columns, which CREATE OR REPLACE VIEW keeps."""
-    for statement in present.create if wanted.kind == "view" else ():
-        column, is_default, _ = statement.partition(" SET DEFAULT ")
-        if column.startswith("ALTER VIEW ") and is_default and statement not in wanted.create:
-            yield f"{column} DROP DEFAULT"
+def _described(type_: SchemaObject) -> Native:
+    return {**type_.facts, "create": type_.create[0]}
 
 
 def _left(one: SchemaObject, reason: str) -> InventoryItem:
     text = f"the source has it no more, but the destination needs it ({reason}): drop what uses it, and move again"
     return InventoryItem(one.kind, one.name, Fate.NOT_MOVED, text)
-
-
-def _changes(present: SchemaObject, wanted: SchemaObject) -> list[str]:
-    """Return what changes an object on which columns and indexes may depend, so that it cannot be dropped; none if nothing does."""
-    (was, *former), (now, *mappings) = present.create, wanted.create
-    match wanted.kind:
-        case "extension":
-            return [f"ALTER EXTENSION {quoted(wanted.name)} SET SCHEMA {now.rpartition(' SCHEMA ')[2]}"]
-        case "text search configuration" if was == now:
-            gone = [it.partition(" WITH ")[0].replace(" ADD MAPPING ", " DROP MAPPING ", 1) for it in former]
-            return [*gone, *mappings]
-        case "text search dictionary":
-            (former_template, had), (template, options) = _template_and_options(was), _template_and_options(now)
-            if former_template == template:
-                gone = sorted({*_OPTION.findall(had)} - {*_OPTION.findall(options)})
-                changes = ", ".join(filter(None, [options, *gone]))
-                return [f"ALTER TEXT SEARCH DICTIONARY {wanted.name} ({changes})"]
-    return []
-
-
-_NAME = r'(?:"(?:[^"]|"")+"|\w+)'
-_DICTIONARY = re.compile(rf"CREATE TEXT SEARCH DICTIONARY .+? \(TEMPLATE = ({_NAME}\.{_NAME})(?:, (.*))?\)", re.DOTALL)
-_OPTION = re.compile(rf"({_NAME}) = (?:E?'(?:[^']|'')*'|[^', ]+)")
-"""An option of a dictionary: PostgreSQL writes numbers without quotes."""
-
-
-def _template_and_options(create: str) -> tuple[str, str]:
-    """Return the template of a text search dictionary and its options, from the statement that creates it."""
-    found = _DICTIONARY.fullmatch(create)
-    return (found[1], found[2] or "") if found else (create, "")
 
 
 def _is_unlogged(sequence: SchemaObject) -> bool | None:

@@ -8,7 +8,7 @@ from functools import partial
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, label_statements, run_single
-from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
+from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution, rename_range
 from pipeline.connectors.postgres.schema.catalog_types import described_type
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
@@ -82,7 +82,7 @@ def _ensure_type(evolution: TypeEvolution, described: Native, former: Native | N
     connection, name = evolution.connection, qualified(described["schema"], described["name"])
     labels = _labels(connection, name)
     if labels is None:
-        if described["create"] is not None:
+        if described["create"] is not None and not rename_range(connection, described, evolution.ours):
             run_single(connection, described["create"])
     elif former is not None and former["create"] != described["create"]:
         present = described_type(connection, name)

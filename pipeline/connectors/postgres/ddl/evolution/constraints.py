@@ -5,7 +5,7 @@ They go before the rows that they would not allow. What replaces them is created
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
 import psycopg
 
@@ -31,6 +31,15 @@ FROM given AS g JOIN pg_index AS i ON i.indrelid = g.oid JOIN pg_class AS c ON c
 """
 
 
+_CHILD_CHECKS = """
+WITH RECURSIVE children AS (
+    SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = to_regclass(%(table)s)
+    UNION SELECT i.inhrelid FROM children AS c JOIN pg_inherits AS i ON i.inhparent = c.oid
+)
+SELECT n.nspname::text, c.relname::text
+FROM children JOIN pg_class AS c USING (oid) JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'c' AND k.conname = %(name)s AND k.coninhcount = 0
+"""
 _WITH_AN_INDEX = ("PRIMARY KEY", "UNIQUE", "EXCLUDE")
 """Constraints whose index has their name; one of another kind and an index may share a name by chance."""
 
@@ -56,24 +65,35 @@ def definitions_by_table(connection: Connection, tables: Collection[str]) -> Map
 
 
 def drop_former_constraints(
-    connection: Connection, before: Native, now: Native, keys: Callable[[], Set[ForeignKeyName]]
+    connection: Connection,
+    before: Native,
+    now: Native,
+    keys: Callable[[], Set[ForeignKeyName]],
+    natives: Callable[[], Sequence[Native]],
 ) -> None:
     """Drop or rename what the description `before` has and `now` has not, of the table and its partitions.
 
-    Foreign keys among `keys()` go with the key that they refer to; post_load.py creates them again.
+    Foreign keys among `keys()` go with the key that they refer to; post_load.py creates them again. So do checks of child
+    tables that `natives()` describe without them: these have got them from the table.
     """
     partitions = {name_of(partition): partition for partition in now.get("partitions", ())}
-    _Evolution(connection, name_of(now), keys).run(before, now)
+    _Evolution(connection, name_of(now), keys, natives).run(before, now)
     for partition in before.get("partitions", ()):
         if (name := name_of(partition)) in partitions:
-            _Evolution(connection, name, keys).run(partition, partitions[name])
+            _Evolution(connection, name, keys, natives).run(partition, partitions[name])
 
 
 class _Evolution:
     """Drops and renames the constraints and indexes of one table."""
 
-    def __init__(self, connection: Connection, table: tuple[str, str], keys: Callable[[], Set[ForeignKeyName]]) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: Connection,
+        table: tuple[str, str],
+        keys: Callable[[], Set[ForeignKeyName]],
+        natives: Callable[[], Sequence[Native]],
+    ) -> None:
+        self._connection, self._natives = connection, natives
         self._table = table
         self._sql = qualified(*table)
         self._keys = keys
@@ -130,6 +150,13 @@ class _Evolution:
                         self._connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}"
                     )
             run_single(self._connection, drop)
+        children = (
+            [] if is_index else self._connection.execute(_CHILD_CHECKS, {"name": name, "table": self._sql}).fetchall()
+        )
+        described = {name_of(it): it for it in self._natives()} if children else {}
+        for child in children:
+            if child in described and all(it["name"] != name for it in described[child].get("constraints", ())):
+                run_single(self._connection, f"ALTER TABLE {qualified(*child)} DROP CONSTRAINT {quoted(name)}")
 
 
 def _definitions(native: Native) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -6,6 +6,7 @@ values. The export sends the values whose text has changed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a
 WHERE t.oid = to_regtype(%s)
 """
 
+_MULTIRANGE = re.compile(r"multirange_type_name = (.+)\)$")
+_RANGE_OF = """
+SELECT n.nspname, t.typname
+FROM pg_range AS r JOIN pg_type AS t ON t.oid = r.rngtypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
+WHERE r.rngmultitypid = to_regtype(%s)
+"""
 _TYPED = """
 SELECT t.name, t.name || ': type'
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, format('%%I.%%I', n.nspname, c.relname) AS t(name)
@@ -103,13 +110,17 @@ class TypeEvolution:
         try:
             with self.connection.transaction():
                 self._change_columns(name, wanted, wanted["create"])
-        except psycopg.DataError:
-            if self.is_final or wanted["kind"] != "enum":
+        except (psycopg.DataError, psycopg.IntegrityError):
+            if wanted["kind"] != "enum":
+                return self._change_columns(name, wanted, wanted["create"], all_values=False)
+            if self.is_final:
                 raise
             labels = [*wanted["labels"], *(label for label in present["labels"] if label not in wanted["labels"])]
             self._change_columns(name, wanted, f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, labels))})")
+        return None
 
-    def _change_columns(self, name: str, wanted: Native, create: str) -> None:
+    def _change_columns(self, name: str, wanted: Native, create: str, *, all_values: bool = True) -> None:
+        """Change the columns to a new type. Unless `all_values`, one that it does not have is NULL until the source's comes."""
         what = "DOMAIN" if wanted["kind"] == "domain" else "TYPE"
         columns: list[tuple[Any, ...]] = self.connection.execute(_COLUMNS, (name,)).fetchall()
         with (
@@ -121,11 +132,25 @@ class TypeEvolution:
             for _, table, column, is_array, default in columns:
                 alter, type_ = f"ALTER TABLE {table} ALTER COLUMN {column}", name + ("[]" if is_array else "")
                 run_single(self.connection, f"{alter} DROP DEFAULT")
-                run_single(self.connection, f"{alter} TYPE {type_} USING {column}::text::{type_}")
+                value = f"{column}::text::{type_}"
+                if not all_values:
+                    value = f"CASE WHEN pg_input_is_valid({column}::text, {literal(type_)}) THEN {value} END"
+                    run_single(self.connection, f"{alter} DROP NOT NULL")
+                run_single(self.connection, f"{alter} TYPE {type_} USING {value}")
                 if default is not None:
                     with suppress(psycopg.DataError), self.connection.transaction():  # the source has another one now
                         run_single(self.connection, f"{alter} SET DEFAULT {default}")
             run_single(self.connection, f"DROP {what} {qualified(wanted['schema'], _FORMER)}")
+
+
+def rename_range(connection: Connection, wanted: Native, ours: Collection[ObjectId]) -> bool:
+    """Give a range type of ours the name of the one that is wanted, if it has the multirange type of that."""
+    multirange = _MULTIRANGE.search(wanted["create"] or "") if wanted["kind"] == "range" else None
+    found = connection.execute(_RANGE_OF, (multirange[1],)).fetchone() if multirange else None
+    if found is None or found[0] != wanted["schema"] or ("type", qualified(*found)) not in ours:
+        return False
+    run_single(connection, f"ALTER TYPE {qualified(*found)} RENAME TO {quoted(wanted['name'])}")
+    return True
 
 
 def untype(connection: Connection, name: str, ours: Collection[ObjectId]) -> None:
