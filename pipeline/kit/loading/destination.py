@@ -30,7 +30,7 @@ from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream, 
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.delivery.staging import Stager
-from pipeline.kit.loading.delivery.transactions import TransactionLoad, Transactions
+from pipeline.kit.loading.delivery.transactions import SHORTEST_PART, TooManyRefusedError, TransactionLoad, Transactions
 from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.levels import check_complete, check_levels
@@ -287,7 +287,7 @@ class ImporterSession:
         await self._ids.refresh()
         movement = max((mark.movement for mark in self._marks.values()), default=0)
         accepted: Counter[tuple[str, bool]] = Counter()
-        ended, before = set(self._stopped), -1
+        ended, before, size = set(self._stopped), -1, None
         while before != accepted.total():
             before = accepted.total()
             for stream, schema, kept in self._rejected.groups():
@@ -295,14 +295,17 @@ class ImporterSession:
                 if handler is None or stream in ended:
                     continue
                 ready = [one for one in kept if chosen(one.rejection()) and await self._is_ready(one)]
-                if not ready:
-                    continue
-                try:
-                    accepted.update(await self._retry(handler, stream, schema, ready, movement))
-                except (RefusedError, ConfigurationError) as error:  # as an Event File of the stream fails alone
-                    ended.add(stream)
-                    log.warning("rejected_records_not_retried", stream=stream, reason=str(error))
-                    await self._rejected.give_reason([one for one in ready if one.needs is not None], str(error))
+                while ready:
+                    try:
+                        accepted.update(await self._retry(handler, stream, schema, ready[:size], movement))
+                        ready = ready[size:] if size else []
+                    except TooManyRefusedError:
+                        size = SHORTEST_PART
+                    except (RefusedError, ConfigurationError) as error:  # as an Event File of the stream fails alone
+                        ended.add(stream)
+                        log.warning("rejected_records_not_retried", stream=stream, reason=str(error))
+                        await self._rejected.give_reason([one for one in ready if one.needs is not None], str(error))
+                        break
         await self._count_accepted(accepted)
         return self._rejected.rejections()
 
@@ -352,11 +355,12 @@ class ImporterSession:
     async def _apply_by(
         self, handler: Handler, stream: StreamName, records: Records, contexts: Contexts
     ) -> Mapping[int, RejectedError]:
-        lane, rejected, held = self._lane(stream), dict[int, RejectedError](), Held()
+        lane = self._lane(stream)
         if handler.delivery is Delivery.STAGED:
             return await Stager(handler, self._target, stream, lane).stage_again(records, contexts)
         if handler.delivery is not Delivery.TRANSACTION:
             return await StreamLoad(handler, self._target, stream, contexts, lane).apply(records)
+        rejected, held = dict[int, RejectedError](), Held()
 
         async def work(transaction: Any, load: TransactionLoad) -> None:
             rejected.clear()
@@ -365,9 +369,10 @@ class ImporterSession:
             held.clear()
             held.update(load.held)
 
-        await self._transactions().run(
-            lambda transaction: TransactionLoad(handler, transaction, stream, contexts, lane), work
-        )
+        def make(transaction: Any) -> TransactionLoad:
+            return TransactionLoad(handler, transaction, stream, contexts, lane)
+
+        await self._transactions().run(make, work, may_be_many=len(records.values) <= SHORTEST_PART)
         await self._ids.put_all(held)  # before the records are dropped: after a crash they are applied, and put, again
         return rejected
 

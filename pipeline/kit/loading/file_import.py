@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,12 @@ from pipeline.kit.declared import Handler
 from pipeline.kit.ledger.kept import KeptMark, KeptStream
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.delivery.staging import Stager, StageRejectedError
-from pipeline.kit.loading.delivery.transactions import TransactionLoad, Transactions
+from pipeline.kit.loading.delivery.transactions import (
+    SHORTEST_PART,
+    TooManyRefusedError,
+    TransactionLoad,
+    Transactions,
+)
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.outcomes import Lane, RejectedError
 from pipeline.kit.loading.records import RecordReader, Records
@@ -29,20 +34,54 @@ PARTS_AT_ONCE = 2
 """Parts of a file of which single records are under way: while the last ones of a part are, the next one begins."""
 FIRST_LINE = 2
 """The line of the first record: the header is line 1."""
+GROWTH = 4
+"""How much longer a part is than one before it, none of whose records was refused."""
 
 
 @dataclass(slots=True)
 class Tally:
     """What became of the records of a file. `rejections` are those of the `rejected` that do not wait for an id.
 
-    `ids` names the ids that were put in its transaction.
+    `ids` names the ids that were put in its last transaction. `done` records are committed, if not all of them are.
     """
 
     accepted: int = 0
     deletes: int = 0
     rejected: int = 0
+    binaries: int = 0
+    done: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     ids: str = ""
+
+    @classmethod
+    def of(cls, mark: KeptMark | None) -> Tally:
+        """Return that of the parts that are committed. They have none that are to be told of: those are kept."""
+        if mark is None:
+            return cls()
+        deletes, ids, done = mark.deletes, mark.ids, mark.done
+        return cls(mark.upserts + deletes, deletes, mark.rejected, mark.binaries, done, ids=ids)
+
+
+@dataclass(slots=True)
+class Parts:
+    """The records of a file, which are decoded once if they are read in parts, and else as they are needed."""
+
+    read: Callable[[], Iterator[Records]]
+    _all: Sequence[Records] = ()
+
+    def behind(self, done: int, size: int) -> Iterator[Records]:
+        """Yield the `size` records behind the first `done` ones; with 0, all of them."""
+        if not done and not size:
+            yield from self.read()
+            return
+        self._all = self._all or list(self.read())
+        first = 0
+        for records in self._all:
+            count = len(records.values)
+            start, end = max(done - first, 0), min(done + size - first, count) if size else count
+            if start < end:
+                yield records.chosen(range(start, end))
+            first += count
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +110,14 @@ class FileImport:
 
     def mark(self, tally: Tally) -> KeptMark:
         """Return the mark of the file."""
-        upserts, movement, binaries = tally.accepted - tally.deletes, self.file.movement, len(self.contexts.opened)
-        return KeptMark(upserts, tally.deletes, tally.rejected, binaries, movement, ids=tally.ids)
+        upserts, binaries = tally.accepted - tally.deletes, tally.binaries + len(self.contexts.opened)
+        return KeptMark(
+            upserts, tally.deletes, tally.rejected, binaries, self.file.movement, ids=tally.ids, done=tally.done
+        )
 
     async def apply(self) -> Tally:
         """Apply the records: again after a crash, which is harmless."""
-        load = StreamLoad(self.handler, self.target, self._stream, self.contexts, self.lane)
-        return await self._apply(load)
-
-    async def _apply(self, load: StreamLoad) -> Tally:
-        tally = Tally()
+        load, tally = StreamLoad(self.handler, self.target, self._stream, self.contexts, self.lane), Tally()
         if not load.is_single:
             for records in self._parts():
                 await self._note(records, await load.apply(records), tally)
@@ -149,10 +186,33 @@ class FileImport:
         return tally
 
     async def load_in(self, transactions: Transactions, after: Sequence[EventFileId]) -> Tally | KeptMark | str:
-        """Apply the records and write the mark in one transaction.
+        """Apply the records and write the mark in one transaction; where many are refused, in one for each part.
 
         Return the mark that the app has already, or the reason to give way, with nothing changed.
         """
+        parts, size = Parts(self._parts), 0
+        rejections: list[Rejection] = []
+        while True:
+            try:
+                found = await self._load_part(transactions, after, parts, size)
+            except TooManyRefusedError:
+                size = SHORTEST_PART
+                continue
+            if not isinstance(found, Tally):
+                return found
+            rejections += found.rejections
+            if not found.done:
+                found.rejections = rejections
+                return found
+            if found.ids:
+                await self.contexts.ids.release(found.ids)
+            if not found.rejections:
+                size *= GROWTH
+
+    async def _load_part(
+        self, transactions: Transactions, after: Sequence[EventFileId], parts: Parts, size: int
+    ) -> Tally | KeptMark | str:
+        """Apply the next `size` records, or with 0 all that are left, and write a mark for them in one transaction."""
         id_, found = self.file.entry.id, list[Tally | KeptMark | str]()
 
         def make(transaction: Any) -> TransactionLoad:
@@ -160,19 +220,26 @@ class FileImport:
 
         async def work(transaction: Any, load: TransactionLoad) -> None:
             found.clear()
-            marks = await transactions.marks(transaction)
+            marks, begun = await transactions.marks(transaction)
             latest = max((mark.movement for file, mark in marks.items() if file.stream == id_.stream), default=0)
             before = [file for file in after if file in marks]  # those of other handlers are checked by the caller
             reason = reason_to_give_way(id_, self.file.movement, before, marked=marks, latest_movement=latest)
             if reason is not None:
                 found.append(marks.get(id_, reason))
                 return
-            tally = await self._apply(load)
+            tally = Tally.of(begun.get(id_))
+            if tally.ids:  # another process has committed them, and ended
+                await self.contexts.ids.release(tally.ids)
+            first, tally.done = tally.done, 0
+            for records in parts.behind(first, size):
+                await self._note(records, await load.apply(records), tally)
+            if size and first + size < self.file.entry.upserts + self.file.entry.deletes:
+                tally.done = first + size
             load.check()
             await self.contexts.telling.store()
             tally.ids = await self.contexts.ids.hold(load.held)
             await transactions.write_mark(transaction, id_, self.mark(tally))
             found.append(tally)
 
-        await transactions.run(make, work)
+        await transactions.run(make, work, may_be_many=size == SHORTEST_PART)
         return found[0]

@@ -1,7 +1,8 @@
 """Loading an Event File in a transaction of the author's: its records and its mark together, or neither.
 
 A record that the app does not accept may have broken the transaction. So it is rolled back, and begun again without it.
-Records that wait for an id are found together, in one transaction, and do not cost one each.
+Records that wait for an id are found together, in one transaction, and do not cost one each. Where many records are not
+accepted, a file is committed in parts, each with a mark that says how far it goes: what is applied again is then short.
 """
 
 from __future__ import annotations
@@ -33,8 +34,18 @@ Place = tuple[EventFileId, int]
 """The Event File of a record, and its line there."""
 
 
+MOST_REFUSED = 8
+"""If more records of a part than this are refused, it is made shorter. Each costs up to two passes of the part."""
+SHORTEST_PART = 32
+"""Records that are committed together however many of them are refused."""
+
+
 class BrokenError(Exception):
     """The app has rejected a batch, or a record of a batch of one."""
+
+
+class TooManyRefusedError(Exception):
+    """More than `MOST_REFUSED` records of a transaction are refused."""
 
 
 class TransactionLoad(StreamLoad):
@@ -111,29 +122,40 @@ class Transactions:
     namespace: str
     room: anyio.Semaphore
 
-    async def marks(self, transaction: Any) -> Mapping[EventFileId, KeptMark]:
-        """Return the marks of this Flow at the app."""
+    async def marks(self, transaction: Any) -> tuple[Mapping[EventFileId, KeptMark], Mapping[EventFileId, KeptMark]]:
+        """Return the marks of this Flow at the app, and of each file that was committed in parts that of its last one."""
         read = self.functions.read_marks
         assert read is not None  # checked before anything is moved
-        prefix = f"{self.namespace} "
-        return {
-            EventFileId.parse(name.removeprefix(prefix)): msgspec.json.decode(mark, type=KeptMark)
-            for name, mark in (await read(transaction)).items()
-            if name.startswith(prefix)
-        }
+        prefix, whole, begun = f"{self.namespace} ", dict[EventFileId, KeptMark](), dict[EventFileId, KeptMark]()
+        for name, data in (await read(transaction)).items():
+            if not name.startswith(prefix):
+                continue
+            file, _, part = name.removeprefix(prefix).partition(" ")
+            id_, mark = EventFileId.parse(file), msgspec.json.decode(data, type=KeptMark)
+            if not part:
+                whole[id_] = mark
+            elif id_ not in begun or begun[id_].done < mark.done:
+                begun[id_] = mark
+        return whole, begun
 
     async def write_mark(self, transaction: Any, file: EventFileId, mark: KeptMark) -> None:
-        """Write a mark."""
+        """Write a mark. That of a part has a name of its own: an app need not replace marks."""
         write = self.functions.write_mark
         assert write is not None
-        await write(transaction, f"{self.namespace} {file}", msgspec.json.encode(mark))
+        part = f" {mark.done}" if mark.done else ""
+        await write(transaction, f"{self.namespace} {file}{part}", msgspec.json.encode(mark))
 
     async def run(
-        self, make: Callable[[Any], TransactionLoad], work: Callable[[Any, TransactionLoad], Awaitable[None]]
+        self,
+        make: Callable[[Any], TransactionLoad],
+        work: Callable[[Any, TransactionLoad], Awaitable[None]],
+        *,
+        may_be_many: bool = True,
     ) -> None:
         """Run `work` in a transaction, which commits at its end. After rejections it is run again, without those records.
 
-        RefusedError when the author's functions fail `TRIES` times, or raise `Stop`.
+        RefusedError when the author's functions fail `TRIES` times, or raise `Stop`. TooManyRefusedError, with nothing
+        committed, when more than `MOST_REFUSED` records are refused, and it is not said that they `may_be_many`.
         """
         refused, suspects = dict[Place, RejectedError](), set[Place]()
         failures, function = 0, self.functions.function
@@ -147,7 +169,8 @@ class Transactions:
                         await work(transaction, load)
                 return
             except BrokenError:
-                pass
+                if not may_be_many and sum(error.needs is None for error in refused.values()) > MOST_REFUSED:
+                    raise TooManyRefusedError from None
             except Again as error:
                 await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
             except Stop as error:
