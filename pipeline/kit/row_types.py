@@ -36,6 +36,8 @@ _TYPES: Mapping[Any, str] = {
     UUID: "uuid",
     Binary: "binary",
 }
+_QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
+"""Names, since those of the package typing_extensions are others than those of Python."""
 _NESTED = (list, tuple, dict, set, frozenset)
 _CLASSES = "Give a dataclass, a msgspec.Struct, a TypedDict, a pydantic model or dict"
 _REMEDY = "Give it one of the types in docs/reference/kit.md, or Json"
@@ -134,7 +136,9 @@ def _hints(row: Any, where: str) -> dict[str, Any]:
     try:
         return _type_hints(row)
     except Exception as error:
-        raise misuse(where, f"the annotations of {_name(row)} cannot be read: {error}", "Correct them") from error
+        raise misuse(
+            where, f"the annotations of {_name(row)} cannot be read: {str(error).rstrip('.')}", "Correct them"
+        ) from error
 
 
 @cache
@@ -179,7 +183,8 @@ def _holds_binary(hint: Any) -> bool:
 
 def _is_required(row: Any, name: str, hint: Any) -> bool:
     """Whether a TypedDict must have a member. What Python says of annotations that are texts is wrong."""
-    origin = get_origin(hint)
+    while getattr(origin := get_origin(hint), "_name", None) == "ReadOnly":
+        (hint,) = get_args(hint)
     return origin is typing.Required or (origin is not typing.NotRequired and name in row.__required_keys__)
 
 
@@ -191,8 +196,10 @@ def _stripped(hint: Any) -> tuple[Any, bool, list[object]]:
         if origin is Annotated:
             hint, *more = get_args(hint)
             marks += [mark for mark in more if isinstance(mark, str)]
-        elif origin in (typing.Required, typing.NotRequired):
+        elif getattr(origin, "_name", None) in _QUALIFIERS:
             (hint,) = get_args(hint)
+        elif type(hint).__name__ == "TypeAliasType":  # of Python 3.12, or of the package typing_extensions
+            hint = hint.__value__
         elif isinstance(hint, NewType):
             hint = hint.__supertype__
         elif origin in (Union, types.UnionType) and type(None) in get_args(hint):
@@ -213,6 +220,8 @@ def _column_type(hint: Any) -> str | None:
         return None
     plain = get_origin(hint) or hint
     nested = plain in _NESTED or (isinstance(plain, type) and issubclass(plain, Mapping | Sequence | msgspec.Struct))
+    if nested and isinstance(plain, type) and issubclass(plain, str | bytes | bytearray | memoryview):
+        return None
     if nested or dataclasses.is_dataclass(plain) or is_typeddict(plain) or hasattr(plain, "model_fields"):
         return JSON
     return None

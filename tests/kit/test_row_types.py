@@ -348,3 +348,42 @@ def test_records_of_one_decimal_key_keep_their_order() -> None:
     lines = b'{"upsert":{"id":"2.5","name":"x"}}\n{"delete":{"id":"2.5"}}\n'
     (records,) = reader(type_, type_).read(lines, 3, EventFileId(1, StreamName("a"), Phase.FULL, 0))
     assert [type(value) for value in records.values] == [Upsert, Delete]
+
+
+Amount = typing_extensions.TypeAliasType("Amount", int | None)
+
+
+class Qualified(typing_extensions.TypedDict):
+    id: typing_extensions.ReadOnly[int]
+    amount: Amount
+    note: typing_extensions.ReadOnly[NotRequired[str]]
+
+
+@dataclass
+class Unchanging:
+    id: typing_extensions.Final[int]
+
+
+class Word(str): ...
+
+
+def test_names_of_types_and_qualifiers_are_looked_through() -> None:
+    qualified = row_type(Qualified, None, "here")
+    assert [(one.name, one.type, one.nullable) for one in qualified.columns] == [
+        ("id", "integer", False),
+        ("amount", "integer", True),
+        ("note", "text", True),
+    ]
+    assert [one.type for one in row_type(Unchanging, None, "here").columns] == ["integer"]
+
+
+def test_a_kind_of_text_of_the_authors_is_no_nested_value() -> None:
+    with pytest.raises(ConfigurationError, match="the field 'id' has the type Word, which no column holds"):
+        row_type(dict, {"id": Word}, "here")
+
+
+def test_bytes_of_other_classes_are_bytes() -> None:
+    coder = encoder(row_type(dict, {"id": bytes}, "here"))
+    given = [{"id": kind(b"a")} for kind in (bytes, bytearray, memoryview)]
+    rows = coder.encode(coder.values(given))
+    assert [(row.key, row.line) for row in rows] == [((b"a",), b'{"upsert":{"id":{"$bytes":"YQ=="}}}')] * 3

@@ -280,6 +280,8 @@ def _exact(value: Any) -> Any:
     """Return a value of a class of the author's, such as a subclass of `str`, as one of the class below it."""
     if type(value) is bool:
         return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
     for kind, plain in _EXACT.items():
         if isinstance(value, kind):
             return value if type(value) is kind else plain(value)
