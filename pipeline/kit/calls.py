@@ -41,13 +41,25 @@ class TaskCancelledError(Exception):
     """An author's function was cancelled, or a task that it waited for."""
 
 
+class BrokenOffError(Exception):
+    """An author's function raised what is no Exception: what ends a generator, or what a module written in Rust panics with."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+_RUST_MODULE = "pyo3_runtime"
+"""The module that a panic of a function in Rust names as its own."""
+
+
 RESTARTED: list[Any] = []
 """What `repeated` yields before it begins again."""
 
 
 @contextmanager
 def cancellations_as_errors() -> Iterator[None]:
-    """Raise TaskCancelledError for a cancellation that the pipeline has not asked for.
+    """Raise TaskCancelledError for a cancellation that the pipeline has not asked for, and BrokenOffError as it says.
 
     An author's function raises one when a task that it waits for was cancelled, such as that of a connection which is
     closed, or when it cancels its own. A task group would take it for the end of the task, and what the function was to do
@@ -65,6 +77,10 @@ def cancellations_as_errors() -> Iterator[None]:
         raise TaskCancelledError("it was cancelled, or a task that it waited for").with_traceback(
             error.__traceback__
         ) from error
+    except BaseException as error:
+        if not isinstance(error, GeneratorExit) and type(error).__module__ != _RUST_MODULE:
+            raise
+        raise BrokenOffError(error).with_traceback(error.__traceback__) from error
 
 
 async def raise_own_cancellation() -> None:
@@ -196,21 +212,24 @@ async def repeated(function: Function, *arguments: object, what: str, size: int)
     while True:
         done = 0
         async with aclosing(function(*arguments)) as generator:
-            batch: list[Any] = []
+            batch, is_whole = list[Any](), False
             try:
-                with cancellations_as_errors():
-                    async for value in generator:
-                        batch.append(value)
-                        if len(batch) == size:
-                            yield batch
-                            done, batch = done + size, []
+                while not is_whole:
+                    with cancellations_as_errors():
+                        async for value in generator:
+                            batch.append(value)
+                            if len(batch) == size:
+                                break
+                        else:
+                            is_whole = True
+                    if batch:
+                        yield batch
+                    done, batch = done + len(batch), []
             except FAILURES as error:  # raised again, unless it may pass
                 if done + len(batch) > furthest:
                     attempts.failures, furthest = 0, done + len(batch)
                 await attempts.wait_after(error)
             else:
-                if batch:
-                    yield batch
                 return
         yield RESTARTED
 
@@ -255,8 +274,8 @@ _UNANSWERED = {"ConnectionError", "TimeoutError", "gaierror", "ClientConnectionE
 
 def shown(error: BaseException, function: Function) -> str:
     """Return an author's exception for people: its type, its text without secrets, and the author's line."""
-    text = text_of(error)
-    return f"{type(error).__name__}{f': {text}' if text else ''} ({raising_line(error, line_of(function))})"
+    text, kind = text_of(error), type(error.error if isinstance(error, BrokenOffError) else error)
+    return f"{kind.__name__}{f': {text}' if text else ''} ({raising_line(error, line_of(function))})"
 
 
 @asynccontextmanager

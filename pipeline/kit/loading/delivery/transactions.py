@@ -20,7 +20,14 @@ from pipeline.domain.errors import PipelineError, RefusedError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import FAILURES, FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
+from pipeline.kit.calls import (
+    FAILURES,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    TRIES,
+    cancellations_as_errors,
+    shown,
+)
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import TransactionFunctions
 from pipeline.kit.errors import Again, Stop
@@ -162,7 +169,7 @@ class Transactions:
         while True:
             load: TransactionLoad | None = None
             try:
-                with unwrap_exception_group():  # the author's transaction may have a task group
+                with unwrap_exception_group(), cancellations_as_errors():  # the transaction may have a task group
                     async with self.room, self._opened() as transaction:
                         load = make(transaction)
                         load.begin(refused, suspects, failures)
