@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 
 from pipeline.domain.errors import LeaseLostError, PipelineError, TransientError
@@ -35,6 +36,88 @@ BrokenReferences = Callable[[Sequence[StreamName]], Awaitable[Container[tuple[St
 """Returns stream and columns of each foreign key of these streams that the source's own rows break."""
 
 
+@dataclass(frozen=True)
+class _Account:
+    """What became of the Event Files of a Movement: of all in `lists`, those of its groups, by File List."""
+
+    movement: Movement
+    lists: Mapping[ObjectKey, Sequence[FileEntry]]
+    marks: Mapping[EventFileId, Mark]
+    failed: Mapping[EventFileId, str]
+
+    @cached_property
+    def entries(self) -> Sequence[FileEntry]:
+        """The listed files that count."""
+        return applicable([entry for listed in self.lists.values() for entry in listed], self.marks)
+
+    def marked(self, final: Mapping[EventFileId, Mark]) -> _Account:
+        """Return the same with the marks of another process: what is imported has not failed."""
+        failed = {file: reason for file, reason in self.failed.items() if file not in final}
+        return replace(self, marks={**final, **self.marks}, failed=failed)
+
+    def touched(self) -> set[StreamName]:
+        """Return the streams of which this Movement has imported something."""
+        marks, number = self.marks, self.movement.number
+        return {entry.id.stream for entry in self.entries if entry.id in marks and marks[entry.id].movement == number}
+
+    def left(self, rejected: Sequence[Rejection]) -> int:
+        """Return how many records stay rejected. While the destination refuses everything, none is tried again or named."""
+        at_source = self.movement.rejections.count
+        if self.movement.refused:
+            return sum(self.marks[entry.id].rejected for entry in self.entries if entry.id in self.marks) + at_source
+        return len(rejected) + at_source
+
+    def counts(self) -> Mapping[Label, GroupCounts]:
+        """Return the counts of all groups: of those that are not of this Movement, as they were."""
+        movement = self.movement
+        counts = {label: known for label, known in movement.counts.items() if label in movement.file_lists}
+        for label, key in movement.file_lists.items():
+            if key in self.lists:
+                counts[label] = count_group(self.lists[key], self.marks)
+        return counts
+
+    def totals(self, run: Totals) -> Totals:
+        """Add to `run` the totals in File Lists and marks."""
+        movement, entries = self.movement, self.entries
+        exported = 0 if movement.origin else sum(entry.id.movement == movement.number for entry in entries)
+        marked = [self.marks[entry.id] for entry in entries if entry.id in self.marks]
+        here = [mark for mark in marked if mark.movement == movement.number]
+        return replace(
+            run,
+            files_exported=exported,
+            files_imported=len(here),
+            files_skipped=len(marked) - len(here),
+            files_failed=len(entries) - len(marked),
+            upserts=run.upserts + sum(mark.upserts for mark in here),
+            deletes=sum(mark.deletes for mark in here),
+            binaries_imported=sum(mark.binaries for mark in here),
+        )
+
+    def reasons(self, rejected: Sequence[Rejection]) -> Mapping[str, int]:
+        """Return how often each reason was given, the most frequent first; those beyond `MAX_REASONS` together."""
+        counted = Counter([*self.failed.values(), *(one.reason for one in rejected)])
+        counted.update(one.reason for one in self.movement.rejections.named)
+        most = dict(counted.most_common(MAX_REASONS))
+        others = counted.total() - sum(most.values())
+        return most | ({OTHER_REASONS: others} if others else {})
+
+    def problems(
+        self, rejected: Sequence[Rejection], violations: Sequence[Violation], missing: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return a line for each problem that is left."""
+        movement = self.movement
+        problems = [deletes.problem(stream) for stream, deletes in movement.held_deletes.items()]
+        problems += [f"Event File {file} was not imported: {reason}" for file, reason in self.failed.items()]
+        if movement.refused:
+            problems.append(f"The destination refuses everything, so the rest was not tried: {movement.refused}")
+        stopped = {label: movement.group_wishes[label] for label in movement.groups_that(Want.STOP)}
+        problems += [f"Group {label} was stopped, {wish}" for label, wish in stopped.items()]
+        problems += map(str, movement.rejections.named)
+        problems += [rejection_problem(str(one.file), one.line, one.key, one.reason) for one in rejected]
+        problems += [f"{violation.stream}: {violation.message}" for violation in violations]
+        return shortened([*problems, *missing])
+
+
 class Settlement:
     """Brings one Movement to its final status. `at_source` asks the source about violations; a worker has no source."""
 
@@ -60,48 +143,43 @@ class Settlement:
         """
         self._context.reporter.report(Busy(FINISHING))
         try:
-            return await self._settle(movement, file_lists, marks, failed, run)
+            before = await self._context.flows.read_movement(movement.flow, movement.number)
+            if before.settled:  # meanwhile, by another process: nothing is changed or noted of it any more
+                return before
+            lists = {key: await self._context.flows.read_file_list(key) for key in file_lists}
+            return await self._settle(_Account(movement, lists, marks, failed), run, has_exporter=bool(before.exporter))
         finally:
             self._context.reporter.report(Busy(FINISHING, is_over=True))
 
-    async def _settle(
-        self,
-        movement: Movement,
-        file_lists: Sequence[ObjectKey],
-        marks: Mapping[EventFileId, Mark],
-        failed: Mapping[EventFileId, str],
-        run: Callable[[], Ran],
-    ) -> Movement:
-        before = await self._context.flows.read_movement(movement.flow, movement.number)
-        if before.settled:  # meanwhile, by another process: nothing is changed or noted of it any more
-            return before
-        lists = {key: await self._context.flows.read_file_list(key) for key in file_lists}
-        entries = applicable([entry for listed in lists.values() for entry in listed], marks)
+    async def _settle(self, account: _Account, run: Callable[[], Ran], *, has_exporter: bool) -> Movement:
+        movement, marks = account.movement, account.marks
         rejected = [] if movement.refused else await self._retry_rejected(movement)
         retried = dict(marks)
         if any(mark.rejected for mark in marks.values()):
             retried |= await self._session.marks()
         accepted = _accepted(marks, retried)
-        touched = self._touched(movement, entries, marks) | {file.stream for file in accepted}
+        touched = account.touched() | {file.stream for file in accepted}
         unfinished = {*touched, *movement.violated}
         violations = [] if movement.refused else await self._finish(unfinished)
         inventory = await self._inventory(movement, rows_changed=bool(touched))
-        final = await self._behind_fence(movement, entries, retried)
+        final = await self._behind_fence(account, retried)
         if not final.keys() <= retried.keys():  # another process had something in hand until now
-            failed = {file: reason for file, reason in failed.items() if file not in final}
-            return await self._settle(movement, file_lists, {**final, **marks}, failed, run)
+            before = await self._context.flows.read_movement(movement.flow, movement.number)
+            return (
+                before if before.settled else await self._settle(account.marked(final), run, has_exporter=has_exporter)
+            )
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
-        self._report_retried(lists, accepted, rejected)
-        left, waiting = _left(movement, entries, marks, rejected), sum(one.waits for one in rejected)
+        self._report_retried(account, accepted, rejected)
         ran = run()
-        totals = replace(ran.totals, upserts=accepted.total(), rejected=left, waiting=waiting)
-        totals = _totals(movement, entries, marks, totals)
+        waiting = sum(one.waits for one in rejected)
+        totals = replace(ran.totals, upserts=accepted.total(), rejected=account.left(rejected), waiting=waiting)
+        totals = account.totals(totals)
         came_to = _final_counts(movement, totals, violations, gaps)
-        problems = _problems(movement, failed, rejected, violations, missing_lines(gaps, inventory.unnamed))
-        reasons = _reasons(movement, failed, rejected)
-        await self._put_events(movement, lists, marks, failed, totals.rejected, list(reasons))
-        ended = await self._context.flows.store_clock.now(movement.flow) if before.exporter else None
-        counts, first = _counts(movement, lists, marks), await self._first_error(movement, failed, rejected)
+        problems = account.problems(rejected, violations, missing_lines(gaps, inventory.unnamed))
+        reasons = account.reasons(rejected)
+        await self._put_events(account, totals.rejected, list(reasons))
+        ended = await self._context.flows.store_clock.now(movement.flow) if has_exporter else None
+        counts, first = account.counts(), await self._first_error(account, rejected)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -112,7 +190,7 @@ class Settlement:
             settled = replace(settled, shown=ran.shown or tuple(what_came(now.shown, ended)))
             violated = unfinished if movement.refused else {violation.stream for violation in violations}
             settled = replace(settled, totals=totals, problems=problems, violated=tuple(sorted(violated)))
-            added = {label: one for label, one in now.added.items() if now.file_lists[label] not in lists}
+            added = {label: one for label, one in now.added.items() if now.file_lists[label] not in account.lists}
             settled = replace(settled, counts=counts, marks=len(marks), added=added)
             return replace(settled, inventory=inventory, reasons=reasons, first_error=first)
 
@@ -123,15 +201,14 @@ class Settlement:
         self._context.reporter.report(event)
         return settled
 
-    async def _behind_fence(
-        self, movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
-    ) -> Mapping[EventFileId, Mark]:
-        """Return the marks to which no process adds any more in this Movement: without one of `entries`, it is fenced.
+    async def _behind_fence(self, account: _Account, marks: Mapping[EventFileId, Mark]) -> Mapping[EventFileId, Mark]:
+        """Return the marks to which no process adds any more in this Movement: it is fenced if they lack a listed file.
 
         TransientError when a load in hand hinders that. A destination that refuses even the fence is not fenced.
         """
-        if not isinstance(self._session, Fencing) or all(entry.id in marks for entry in entries):
+        if not isinstance(self._session, Fencing) or all(entry.id in marks for entry in account.entries):
             return marks
+        movement = account.movement
         _ensure_current(movement, await self._context.flows.read_movement(movement.flow, movement.number))
         try:
             await self._session.fence(movement.number)
@@ -142,11 +219,10 @@ class Settlement:
             return marks
         return await self._session.marks()
 
-    async def _first_error(
-        self, movement: Movement, failed: Mapping[EventFileId, str], rejected: Sequence[Rejection]
-    ) -> FirstError | None:
+    async def _first_error(self, account: _Account, rejected: Sequence[Rejection]) -> FirstError | None:
         """Return the first error of the Movement: of a file that failed, else of a rejected record."""
-        for file, reason in failed.items():
+        movement = account.movement
+        for file, reason in account.failed.items():
             for failure in await self._context.flows.read_failures_of(movement.flow, movement.number, file):
                 if failure.line is None:
                     return FirstError(str(file), reason, exception=failure.exception, trace=failure.trace)
@@ -157,22 +233,14 @@ class Settlement:
             return FirstError(named.stream, named.reason, None, named.key, named.column)
         return None
 
-    async def _put_events(
-        self,
-        movement: Movement,
-        lists: Mapping[ObjectKey, Sequence[FileEntry]],
-        marks: Mapping[EventFileId, Mark],
-        failed: Mapping[EventFileId, str],
-        rejected: int,
-        reasons: Sequence[str],
-    ) -> None:
+    async def _put_events(self, account: _Account, rejected: int, reasons: Sequence[str]) -> None:
         """Store the events that File Lists, marks and failures show, before the Movement can settle without them."""
-        now = self._context.clock.now()
-        events = [file_failed(movement, file, reason, now) for file, reason in failed.items()]
+        movement, now = account.movement, self._context.clock.now()
+        events = [file_failed(movement, file, reason, now) for file, reason in account.failed.items()]
         for label, key in movement.file_lists.items():
-            if key in lists:
-                events += group_exported(movement, label, key, lists[key], now)
-                events += imported_events(movement, label, lists[key], marks, now)
+            if key in account.lists:
+                events += group_exported(movement, label, key, account.lists[key], now)
+                events += imported_events(movement, label, account.lists[key], account.marks, now)
         if rejected:
             events.append(records_rejected(movement, rejected, reasons, now))
         await self._context.flows.outbox.put(events)
@@ -182,10 +250,7 @@ class Settlement:
         return await self._session.retry_rejected()
 
     def _report_retried(
-        self,
-        lists: Mapping[ObjectKey, Sequence[FileEntry]],
-        accepted: Mapping[EventFileId, int],
-        rejected: Sequence[Rejection],
+        self, account: _Account, accepted: Mapping[EventFileId, int], rejected: Sequence[Rejection]
     ) -> None:
         """Report what became of the rejected records of each group, by the Event Files that its File List names."""
         counts = defaultdict[EventFileId, Counter[str]](Counter)
@@ -194,7 +259,7 @@ class Settlement:
         for one in rejected:
             counts[one.file].update(rejected=1, waiting=one.waits)
         by_label = defaultdict[Label, Counter[str]](Counter)
-        for entry in chain.from_iterable(lists.values()) if counts else ():
+        for entry in chain.from_iterable(account.lists.values()) if counts else ():
             if entry.id in counts:
                 by_label[entry.label].update(counts[entry.id])
         for label, found in by_label.items():
@@ -221,15 +286,6 @@ class Settlement:
             for it in violations
         ]
 
-    @staticmethod
-    def _touched(
-        movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
-    ) -> set[StreamName]:
-        """Return the streams of which this Movement has imported something."""
-        return {
-            entry.id.stream for entry in entries if entry.id in marks and marks[entry.id].movement == movement.number
-        }
-
     async def _inventory(self, movement: Movement, *, rows_changed: bool) -> Inventory:
         """Return what became of all that the source has: what the source left out, and what the destination made of it."""
         items = list(movement.omitted.items)
@@ -250,18 +306,6 @@ def _ensure_current(movement: Movement, now: Movement) -> None:
         )
 
 
-def _left(
-    movement: Movement,
-    entries: Sequence[FileEntry],
-    marks: Mapping[EventFileId, Mark],
-    rejected: Sequence[Rejection],
-) -> int:
-    """Return how many records stay rejected. While the destination refuses everything they are not tried again, or named."""
-    if movement.refused:
-        return sum(marks[entry.id].rejected for entry in entries if entry.id in marks) + movement.rejections.count
-    return len(rejected) + movement.rejections.count
-
-
 def _final_counts(
     movement: Movement, totals: Totals, violations: Sequence[Violation], gaps: Sequence[InventoryItem]
 ) -> Counts:
@@ -278,66 +322,9 @@ def _final_counts(
     )
 
 
-def _counts(
-    movement: Movement, lists: Mapping[ObjectKey, Sequence[FileEntry]], marks: Mapping[EventFileId, Mark]
-) -> Mapping[Label, GroupCounts]:
-    """Return the counts of all groups: of those that are not of this Movement, as they were."""
-    counts = {label: known for label, known in movement.counts.items() if label in movement.file_lists}
-    for label, key in movement.file_lists.items():
-        if key in lists:
-            counts[label] = count_group(lists[key], marks)
-    return counts
-
-
-def _reasons(movement: Movement, failed: Mapping[EventFileId, str], rejected: Sequence[Rejection]) -> Mapping[str, int]:
-    """Return how often each reason was given, the most frequent first; those beyond `MAX_REASONS` together."""
-    counted = Counter([*failed.values(), *(one.reason for one in rejected)])
-    counted.update(one.reason for one in movement.rejections.named)
-    most = dict(counted.most_common(MAX_REASONS))
-    others = counted.total() - sum(most.values())
-    return most | ({OTHER_REASONS: others} if others else {})
-
-
 def _accepted(before: Mapping[EventFileId, Mark], after: Mapping[EventFileId, Mark]) -> Counter[EventFileId]:
     """Return how many records of each file were accepted after they had been rejected."""
     return (
         Counter({file: after[file].upserts - mark.upserts for file, mark in before.items() if mark.rejected})
         + Counter()
     )
-
-
-def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: Totals) -> Totals:
-    """Add to `run` the totals in File Lists and marks."""
-    exported = 0 if movement.origin else sum(entry.id.movement == movement.number for entry in entries)
-    marked = [marks[entry.id] for entry in entries if entry.id in marks]
-    here = [mark for mark in marked if mark.movement == movement.number]
-    return replace(
-        run,
-        files_exported=exported,
-        files_imported=len(here),
-        files_skipped=len(marked) - len(here),
-        files_failed=len(entries) - len(marked),
-        upserts=run.upserts + sum(mark.upserts for mark in here),
-        deletes=sum(mark.deletes for mark in here),
-        binaries_imported=sum(mark.binaries for mark in here),
-    )
-
-
-def _problems(
-    movement: Movement,
-    failed: Mapping[EventFileId, str],
-    rejected: Sequence[Rejection],
-    violations: Sequence[Violation],
-    missing: Sequence[str],
-) -> tuple[str, ...]:
-    problems = [deletes.problem(stream) for stream, deletes in movement.held_deletes.items()]
-    problems += [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
-    if movement.refused:
-        problems.append(f"The destination refuses everything, so the rest was not tried: {movement.refused}")
-    stopped = {label: movement.group_wishes[label] for label in movement.groups_that(Want.STOP)}
-    problems += [f"Group {label} was stopped, {wish}" for label, wish in stopped.items()]
-    problems += map(str, movement.rejections.named)
-    problems += [rejection_problem(str(one.file), one.line, one.key, one.reason) for one in rejected]
-    problems += [f"{violation.stream}: {violation.message}" for violation in violations]
-    problems += missing
-    return shortened(problems)
