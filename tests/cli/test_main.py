@@ -132,11 +132,11 @@ def test_an_interrupt_is_130_and_the_same_command_carries_on(tmp_path: Path) -> 
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 20
-    while not list(tmp_path.glob(".pipeline/**/events/**/*.zst")) and time.monotonic() < until:
+    while not list(tmp_path.glob(".pipeline/**/events/**/*.zst")):
+        assert running.poll() is None
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGINT)
-    _, printed = running.communicate(timeout=30)
+    _, printed = running.communicate(timeout=120)
     assert running.returncode == 130
     assert "carries on" in printed
     assert "Traceback" not in printed

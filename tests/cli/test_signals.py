@@ -44,7 +44,7 @@ def test_the_first_signal_drains_and_the_second_ends_the_process(first: signal.S
                 seen.append(worker.stdout.readline())
             assert worker.poll() is None
             worker.send_signal(second)
-            assert worker.wait(10) == 128 + second
+            assert worker.wait(60) == 128 + second
         finally:
             worker.kill()
 

@@ -241,7 +241,7 @@ async def test_few_lines_wait_to_be_compressed_however_long_that_takes(
             many.set()
 
     def slowly(self: EventFileWriter, added: Sequence[bytes]) -> None:
-        assert many.wait(10)
+        assert many.wait(60)
         compress(self, added)
 
     monkeypatch.setattr(chunk_writer, "MAX_UNCOMPRESSED_BYTES", most)

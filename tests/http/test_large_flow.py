@@ -34,15 +34,17 @@ TIMES, SECONDS, MOST_REQUESTS = 4, 0.3, 20
 
 
 @pytest.mark.slow
-async def test_every_page_of_a_large_flow_takes_less_than_300_ms_and_20_requests(tmp_path: Path) -> None:
+async def test_every_page_of_a_large_flow_takes_less_than_300_ms_of_the_processor_and_20_requests(
+    tmp_path: Path,
+) -> None:
     await build(tmp_path)
     async with run_server(tmp_path) as server, await log_in(server, START_TOKEN) as client:
         for path in PAGES:
             seconds = []
             for _ in range(TIMES):
-                before, begun = await requests(server), time.perf_counter()
+                before, begun = await requests(server), time.process_time()
                 await read(client, path)
-                seconds.append(time.perf_counter() - begun)
+                seconds.append(time.process_time() - begun)
                 assert await requests(server) - before <= MOST_REQUESTS, path
             assert min(seconds) < SECONDS, path
 

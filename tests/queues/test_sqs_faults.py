@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import pytest
@@ -235,7 +236,7 @@ async def test_messages_without_a_waiting_receiver_are_given_back(ministack: S3A
         with anyio.move_on_after(0.1):
             await queue.receive(max_messages=10, wait_seconds=20)
         await queue.send([b"x", b"y"])
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not proxy.payloads("ChangeMessageVisibilityBatch"):  # noqa: ASYNC110  the queue has no event for it
                 await anyio.sleep(0.02)
         assert {message.body for message in await all_of(queue)} == {b"x", b"y"}
@@ -243,9 +244,12 @@ async def test_messages_without_a_waiting_receiver_are_given_back(ministack: S3A
 
 async def test_closing_does_not_wait_for_an_orphaned_long_poll(ministack: S3AndSqs) -> None:
     async with faulty_queue(ministack) as (proxy, queue):
-        with anyio.move_on_after(0.1):
-            await queue.receive(wait_seconds=20)
-        assert proxy.payloads("ReceiveMessage")[0]["WaitTimeSeconds"] == 20
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(partial(queue.receive, wait_seconds=20))
+            while not (payloads := proxy.payloads("ReceiveMessage")):  # noqa: ASYNC110  the proxy has no event for it
+                await anyio.sleep(0.01)
+            waiting.cancel_scope.cancel()
+        assert payloads[0]["WaitTimeSeconds"] == 20
         started = anyio.current_time()
     assert anyio.current_time() - started < 10
 

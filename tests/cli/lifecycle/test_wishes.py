@@ -64,7 +64,7 @@ def events(pipeline: CommandLine) -> list[dict[str, Any]]:
     return list(found)
 
 
-def test_a_movement_is_paused_resumed_and_stopped(flow: CommandLine) -> None:
+def test_a_movement_is_paused_resumed_and_stopped(flow: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert latest(flow)["status"] == "READY"
     paused = flow("pause", "crm", "--reason", "night", "--until", "8h", "--json").objects[0]
     assert (paused["status"], paused["reason"]) == ("PAUSED", "paused")
@@ -79,9 +79,8 @@ def test_a_movement_is_paused_resumed_and_stopped(flow: CommandLine) -> None:
     assert flow("pause", "crm").code == 0
     resumed = flow("resume", "crm")
     assert "Movement 1 of Flow crm is READY." in resumed.out
-    begun = time.monotonic()
+    monkeypatch.setattr(wishes, "_LOOK_SECONDS", 3600.0)  # nothing is in hand, so it looks once and waits for nobody
     stopped = flow("stop", "crm", "--reason", "wrong source")
-    assert time.monotonic() - begun < 10  # nothing was in hand, so it waits for nobody
     assert "Movement 1 of Flow crm is CANCELLED." in stopped.out
     assert (latest(flow)["status"], latest(flow)["reason"]) == ("CANCELLED", "stopped")
 
@@ -173,7 +172,7 @@ def moving(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
@@ -210,7 +209,7 @@ def test_a_move_in_another_terminal_is_stopped_and_what_is_imported_stays(large:
     with moving(large.directory) as process:
         stopped = large("stop", "crm", "--json").objects[0]
         assert (stopped["status"], stopped["reason"]) == ("CANCELLED", "stopped")
-        assert process.wait(30) == 1
+        assert process.wait(120) == 1
     held, shown = imported(large.directory), latest(large)
     assert 0 < held < ROWS
     assert shown["records"] | {"upserts": held} == stopped["records"] == shown["records"]
@@ -235,8 +234,7 @@ def test_a_frozen_move_does_not_hold_up_a_stop_and_commits_nothing_when_it_wakes
         assert large("stop", "crm", "--json").objects[0]["status"] == "CANCELLED"
         held = imported(large.directory)
         os.kill(process.pid, signal.SIGCONT)
-        process.wait(60)
-        assert process.returncode == 1
+        assert process.wait(120) == 1
     assert imported(large.directory) == held < ROWS
     events: Any = large("history", "crm", "--json").objects[-1]["events"]
     assert [event["type"] for event in events if event["type"] == "file.failed"] == []

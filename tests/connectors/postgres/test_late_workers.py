@@ -52,7 +52,7 @@ async def test_a_load_that_is_in_hand_when_its_movement_is_fenced_commits_nothin
         await at_work.wait()
         async with PostgresDestination(place.uri).open(FlowName("another")) as other:
             await other.fence(9)  # ends no session of this Flow
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await session.fence(2)
         go_on.set()
     assert place.rows("SELECT id, text FROM item ORDER BY id") == [(2, "there")]
@@ -82,7 +82,7 @@ async def test_files_of_one_movement_are_loaded_into_one_table_at_the_same_time(
     async with PostgresDestination(place.uri).open(FLOW) as session, anyio.create_task_group() as group:
         group.start_soon(lambda: session.load(slow(at_work, go_on), after=()))
         await at_work.wait()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await session.load(file(ITEM, [upsert(id=2, text="beside")], chunk=1, movement=2), after=())
         assert place.rows("SELECT id, text FROM item") == [(2, "beside")]
         go_on.set()

@@ -27,6 +27,6 @@ async def test_the_marks_are_those_of_a_session(place: Place) -> None:
         expected = await session.marks()
     with psycopg.connect(place.uri) as writer:
         writer.execute("UPDATE _pipeline.marks SET rejected = 7")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             assert await destination.read_marks(FLOW, wait_seconds=2) == expected
         writer.rollback()

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     found = re.search(rb"http://\S+", server.stdout.readline())
     assert found
     yield found[0].decode(), directory
-    begun = time.monotonic()
     server.terminate()
-    assert server.wait(10) == 0
-    assert time.monotonic() - begun < 5
+    assert server.wait(60) == 0
     server.stdout.close()
 
 
