@@ -49,9 +49,10 @@ def create_application(site: Site) -> ASGIApp:
 
         app.include_router(oidc.router)
     if site.platform is not None:
-        from pipeline.http.platform import connect, data  # a profile that few need
+        from pipeline.http.platform import connect, data, uploading  # a profile that few need
 
-        app.include_router(data.forge)
+        for router in (data.forge, uploading.router, uploading.signed):
+            app.include_router(router)
         if site.platform.app_id:
             from pipeline.http.platform import signing  # it needs the extra `oidc`
 

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from pipeline.http.problems import MEDIA_TYPE
 
-OPEN = ("/healthz", "/readyz", "/api/v1/downloads/", "/.well-known/")
+OPEN = ("/healthz", "/readyz", "/api/v1/downloads/", "/.well-known/", "/app/migration/uploads/")
 """What needs no token."""
 _PROBLEM = {
     "type": "object",

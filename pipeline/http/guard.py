@@ -15,7 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.http.problems import ProblemError, answer, describe
 from pipeline.http.site import ROOT, Site
 
-UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/\d+/(streams/.+/files/\d+|contents/[^/]+)(/parts/\d+)?")
+UPLOADS = re.compile(
+    r"/api/v1/apps/[^/]+/export/\d+/(streams/.+/files/\d+|contents/[^/]+)(/parts/\d+)?"
+    r"|/app/migration/uploads/[^/]+/[^/]+/[^/]+/\d+"
+)
 """The paths to which files are PUT. Their bodies are read after the token was checked, and never held in memory."""
 APPS = "/api/v1/apps/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

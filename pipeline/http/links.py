@@ -39,8 +39,12 @@ class Links:
         """
         expires = (self._site.clock.now() + LIFE).replace(microsecond=0)
         path = f"{self._site.root}/api/v1/downloads/{quote(encode_name(flow))}/{kind}/{quote(name)}"
+        return f"{path}?{self.query(flow, kind, name, expires)}", expires
+
+    def query(self, flow: FlowName, kind: str, name: str, expires: datetime) -> str:
+        """Return the query of a link that is valid until then."""
         stamp = int(expires.timestamp())
-        return f"{path}?expires={stamp}&signature={self._signature(flow, kind, name, stamp)}", expires
+        return f"expires={stamp}&signature={self._signature(flow, kind, name, stamp)}"
 
     def check(self, flow: FlowName, kind: str, name: str, expires: int, signature: str) -> None:
         """ProblemError when a link is altered, or has expired."""

@@ -15,7 +15,12 @@ from tests.http.conftest import Server, create_app, run_server
 PEOPLE = ("viewer", "operator", "admin")
 EXPORTER, IMPORTER = "/api/v1/apps/{flow}/export", "/api/v1/apps/{flow}/import"
 PROFILE = ("/app/migration/", "/rest/atlassian-connect/", "/wiki/rest/")
-OPEN = {"/healthz", "/readyz", "/api/v1/downloads/{flow}/{kind}/{name}"}
+OPEN = {
+    "/healthz",
+    "/readyz",
+    "/api/v1/downloads/{flow}/{kind}/{name}",
+    "/app/migration/uploads/{flow}/{transfer}/{upload}/{chunk}",
+}
 VALUES = {
     "flow": "crm",
     "movement": "1",
@@ -37,6 +42,8 @@ def allowed(method: str, path: str) -> set[str]:
         return {"source"}
     if path.startswith(IMPORTER):
         return {"destination"}
+    if path.startswith("/app/migration/forge/v1/upload/"):
+        return {"source"}
     if path.startswith(PROFILE):
         return {"destination", "other"}  # no Flow is in the path: each has its own
     if path.startswith("/api/v1/tokens"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.assembly.backends import open_bucket
 from pipeline.connectors.locations import Location
@@ -17,6 +17,7 @@ from pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from pipeline.connectors.sam.options import SamPlace
+    from pipeline.connectors.sam.storage.port import ExportStorage
 
 
 def _module(name: str) -> Any:
@@ -32,6 +33,13 @@ async def _open_storage(place: SamPlace, *, write: bool = False) -> AsyncIterato
         return
     async with open_bucket(place.bucket, place.prefix, load_settings(), probe=write) as store:
         yield _module("storage.bucket").BucketStorage(store)
+
+
+@asynccontextmanager
+async def open_export(location: str) -> AsyncIterator[ExportStorage]:
+    """Open the place of an export, as a Flow names it, to write to it."""
+    async with _open_storage(_place(_read(location)), write=True) as storage:
+        yield cast("ExportStorage", storage)
 
 
 def _place(location: Location) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Literal, cast
-from urllib.parse import urljoin
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +22,7 @@ from pipeline.http.platform.transfers import (
     Transfer,
     file_key,
     message_id,
+    own_url,
     parse_file_key,
     transfer_of,
 )
@@ -92,8 +92,7 @@ async def data_url(request: Request, who: App, flow: AppFlow, key: str) -> dict[
     site = site_of(request)
     owner, file = await _data(site, who, flow, key)
     url, _ = (await Links.of(site)).make(owner, "events", str(file))
-    origin = urljoin(site.public_url or str(request.base_url), "/")
-    return {"url": f"{urljoin(origin, url)}&encoding=plain"}
+    return {"url": f"{own_url(request, url)}&encoding=plain"}
 
 
 @forge.get("/data/{key}/payload")

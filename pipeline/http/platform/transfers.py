@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import urljoin
 from uuid import UUID, uuid5
 
 from fastapi import Depends, Request
@@ -48,6 +49,12 @@ def parse_file_key(key: str) -> EventFileId:
         return EventFileId.parse(urlsafe_b64decode(key + "=" * (-len(key) % 4)).decode())
     except ValueError as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"{key[:80]!r} is no key of app data.") from error
+
+
+def own_url(request: Request, path: str) -> str:
+    """Return the URL of a path of this server, as apps call it."""
+    origin = urljoin(site_of(request).public_url or str(request.base_url), "/")
+    return urljoin(origin, path)
 
 
 @dataclass(frozen=True, slots=True)
