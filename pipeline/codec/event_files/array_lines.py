@@ -5,7 +5,7 @@ Such a line is a third shorter, and needs no names to be looked up. Who takes re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -40,6 +40,11 @@ def array_record(fields: Sequence[type | Any], **other: Any) -> Any:
 def joined(rows: bytes) -> bytes:
     """Return rows of JSON values, each ending in a line feed, as lines."""
     return ARRAY + rows[:-1].replace(b"\n", BETWEEN) + END if rows else b""
+
+
+def joined_each(rows: Iterable[bytes]) -> bytes:
+    """Return one or more rows of JSON values, without line feeds, as lines."""
+    return ARRAY + BETWEEN.join(rows) + END
 
 
 class NamedLines:

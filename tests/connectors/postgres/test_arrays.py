@@ -109,11 +109,15 @@ async def test_an_array_that_is_not_json_is_refused_with_its_file(place: Place, 
 
 def test_plain_arrays_are_copied_as_they_stand_and_others_are_not() -> None:
     plain = b'{"upsert":[1,"a]b[","\\u00e4",null]}\n'
-    assert array_values(plain * 2) == b'1,"a]b[","\\u00e4",null\n' * 2
+    assert array_values(plain * 2) == (2, b'1,"a]b[","\\u00e4",null\n' * 2)
     for other in (b'{"upsert":[1,[2]]}\n', b'{"upsert":[{"a":1}]}\n', b'{"upsert":{"a":[1]}}\n', b"[1]\n", b"\n"):
         assert array_values(plain + other) is None
         assert array_values(other) is None
     assert array_values(b'{"upsert":[1],"upsert":[2]}\n') is None
+    assert array_values(b'{"upsert":[1,\n2]}\n') is None, (
+        "JSON may have line feeds between values, and rows of a COPY none"
+    )
+    assert array_values(plain + b"\n" + plain) is None
     columns = [LineColumn(name, Holds.TEXT) for name in "abcd"]
     lines = Lines(columns, columns[:1])
     (run,) = lines.decode(plain * 3, 2, "x", ignores_keys=True).steps

@@ -13,6 +13,8 @@ from pipeline.codec.event_files.array_lines import with_names
 from pipeline.codec.values import from_json
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.connectors.postgres.reading import rows
+from pipeline.connectors.postgres.reading.fields import Field, Rows, UpsertLines
+from pipeline.connectors.postgres.schema.types import Form
 from pipeline.domain.keys import Key, KeyValue
 from pipeline.ports.source import ArrayRowBlock, UpsertSink
 from tests.connectors.postgres.places import Place, place_factory
@@ -83,3 +85,17 @@ async def test_any_rows_of_a_block_become_lines(
                 ]
 
     assert read == [(at,) for at in range(COUNT)]
+
+
+@pytest.mark.parametrize("text", ["plain", "a.b", "null", "a\nb", "a\x01b", "\t"])
+@pytest.mark.parametrize(
+    "floats", [("1.5", "-0.25", "null"), ("1.5", "2", "null"), ("1.5", "1e+20", "1.5e-07"), ("NaN",)]
+)
+def test_floats_become_json_beside_any_text(text: str, floats: Sequence[str]) -> None:
+    lines = UpsertLines([Field("t", "t", Form.TEXT), Field("f", "f", Form.FLOAT), Field("g", "g", Form.FLOAT)])
+    copied = [f'"{text}"\x01{found}\x010.5\n'.encode() for found in floats]
+    together = Rows(b"".join(copied), list(map(len, copied)))
+    expected = [(text, None if found == "null" else float(found), 0.5) for found in floats]
+    for found in (lines.arrays(together), lines.of(together)):
+        records = [with_names(orjson.loads(line), "tfg")["upsert"] for line in found.splitlines()]
+        assert [repr(tuple(map(from_json, record.values()))) for record in records] == list(map(repr, expected))

@@ -43,6 +43,7 @@ async def test_rows_are_decoded_during_a_copy_into_the_table_and_not_while_stage
         return run
 
     monkeypatch.setattr(load, "BATCH_BYTES", 1)
+    monkeypatch.setattr(load, "COPY_BYTES", 1)
     monkeypatch.setattr(Lines, "decode", slowly("decoding", Lines.decode))
     monkeypatch.setattr(Staging, "_copy", slowly("sending", Staging._copy))
     async with PostgresDestination(place.uri).open(FLOW) as session:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.postgres.loading.copy_in import Staging
+from pipeline.domain.ids import Phase
 from pipeline.domain.movement import Status
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, as_arrays, delete, file, schema, upsert
@@ -52,6 +56,28 @@ async def test_records_at_fault_are_found_among_thousands(place: Place, full: bo
         assert found[2001].column == "code"
         assert found[3001].reason.endswith("Key (code)=(c0) already exists.")
     assert place.rows("SELECT count(*), sum(id) FROM item") == [(2995, sum(range(3000)) - sum(bad))]
+
+
+async def test_only_the_block_with_the_record_at_fault_is_loaded_in_parts(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    copy_directly = Staging.copy_directly
+
+    def noting(staging: Staging, columns: Sequence[str], data: Sequence[bytes], count: int) -> None:
+        copied.append(count)
+        copy_directly(staging, columns, data, count)
+
+    monkeypatch.setattr(Staging, "copy_directly", noting)
+    stream = schema(COLUMNS)
+    lines = as_arrays(stream, [upsert(id=n, code=f"c{n}", n=1001 if n == 25 else n) for n in range(40)])
+    blocks = [b"".join(lines[start : start + 10]) for start in range(0, 40, 10)]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        outcome = await session.load(file_to_load(stream, blocks, phase=Phase.FULL), after=[])
+    assert isinstance(outcome, Loaded)
+    assert [rejection.line for rejection in outcome.rejections] == [27]
+    assert copied == [10, 30, 10, 10, 10], "the first block alone, the others together, and then each of them"
+    assert place.rows("SELECT count(*), sum(id) FROM item") == [(39, sum(range(40)) - 25)]
 
 
 async def test_rows_of_one_file_may_swap_a_unique_value(place: Place) -> None:

@@ -153,12 +153,11 @@ class Lines:
         """Return the rows of a block of arrays as they stand; None unless COPY takes them so."""
         if self._special or self._pick is not None or len(self._columns) < 2:  # `[]` would be an empty text
             return None
-        values = array_values(block)
-        if values is None:
+        found = array_values(block)
+        if found is None:
             return None
-        return Decoded(
-            count_lines(block), [Run("upsert", self._wanted, range(count_lines(block)), (), (), resolved(values))]
-        )
+        count, values = found
+        return Decoded(count, [Run("upsert", self._wanted, range(count), (), (), resolved(values))])
 
     def _quick_decoder(self) -> Any:
         if not can_name_members(column.name for column in self._columns):

@@ -123,8 +123,8 @@ class _AnyUpsert(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 _ANY_UPSERTS = msgspec.json.Decoder(_AnyUpsert)
 
 
-def array_values(block: bytes) -> bytes | None:
-    """Return the values of a block of upserts that are arrays, each row ending in a line feed, or None.
+def array_values(block: bytes) -> tuple[int, bytes] | None:
+    """Return the number of upserts in a block of arrays, and their values, each row ending in a line feed, or None.
 
     It is None unless each line is JSON, and an array of strings, numbers, booleans and nulls. How many there are is not
     checked: COPY does it.
@@ -132,13 +132,13 @@ def array_values(block: bytes) -> bytes | None:
     if not block.startswith(ARRAY) or not block.endswith(END):
         return None
     values = block[len(ARRAY) : -len(END)].replace(BETWEEN, b"\n")
-    lines = count_lines(block)
-    if count_lines(values) != lines - 1 or _has_nested(values):
+    if _has_nested(values):
         return None
     try:
-        return values + b"\n" if len(_ANY_UPSERTS.decode_lines(block)) == lines else None
+        count = len(_ANY_UPSERTS.decode_lines(block))
     except msgspec.MsgspecError:
         return None
+    return (count, values + b"\n") if count_lines(values) == count - 1 else None
 
 
 def _has_nested(values: bytes) -> bool:

@@ -18,6 +18,7 @@ from typing import assert_never
 from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey
 from pipeline.connectors.postgres.loading.batches import (
     BATCH_BYTES,
+    COPY_BYTES,
     Batch,
     Batches,
     BlockRun,
@@ -197,10 +198,8 @@ class FileLoad:
         return [record for place, record in enumerate(records) if place not in moved]
 
     def _new_batches(self) -> Batches:
-        # A COPY into the table gains nothing from more rows. It rejects equal keys, and is then repeated in parts.
-        batch_bytes = 0 if self._directly else BATCH_BYTES
-        ignores_keys = self._inserts_only or self._directly
-        return Batches(self._lines, self.target, batch_bytes=batch_bytes, ignores_keys=ignores_keys)
+        batch_bytes = COPY_BYTES if self._directly else BATCH_BYTES
+        return Batches(self._lines, self.target, batch_bytes, ignores_keys=self._inserts_only or self._directly)
 
     def _apply_batch(self, batch: Batch) -> None:
         """Apply all of a batch with one statement, or its members one by one if that is rejected."""
@@ -212,6 +211,8 @@ class FileLoad:
         for block_run in batch.runs:
             if accepted:
                 self._accept(block_run.run, block_run.origin)
+            elif len(batch.runs) > 1:  # a COPY of its own may be accepted
+                self._apply_alone(block_run)
             else:
                 self._apply_in_parts(block_run)
 

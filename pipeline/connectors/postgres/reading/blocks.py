@@ -156,9 +156,9 @@ class BlockBuilder:
         if (array := lines.arrays_unsplit(rows)) is not None:
             self._keys += keys.of(rows)
         else:
-            values = split(rows, lines.width)
-            self._keys += keys.of_values(values)
-            array = lines.arrays_of(values)
+            found = split(rows, lines.width)
+            self._keys += keys.of_values(found.values)
+            array = lines.arrays_of(found)
         arrays.append(array)
 
     def block(self) -> PostgresRowBlock | None:

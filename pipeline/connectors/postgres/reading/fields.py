@@ -15,7 +15,7 @@ from itertools import accumulate
 
 import orjson
 
-from pipeline.codec.event_files.array_lines import joined
+from pipeline.codec.event_files.array_lines import joined, joined_each
 from pipeline.codec.values import count_lines
 from pipeline.connectors.postgres.schema.tables import Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
@@ -81,22 +81,33 @@ class Rows:
         return Rows(b"".join(rows), list(map(len, rows)))
 
 
-def split(rows: Rows, width: int) -> list[bytes]:
-    """Return the `width` fields of each row, all in one list: JSON, except for those that `UpsertLines` rewrites."""
-    text = rows.text.translate(_SEPARATED)
-    found = text.split(SEPARATOR)
-    found.pop()  # after the end of the last row
-    if _ODD in text or len(found) != width * len(rows):
-        found = _escaped(rows, width * len(rows)).split(SEPARATOR)
-        found.pop()
-    return found
+@dataclass(frozen=True, slots=True)
+class SplitRows:
+    """The fields of each row, all in one list: JSON, except for those that `UpsertLines` rewrites.
+
+    `commas`: the rows with commas between their fields, if no text has a control character, which JSON escapes.
+    """
+
+    values: list[bytes]
+    commas: bytes | None
 
 
-def _comma_separated(rows: Rows, width: int) -> bytes | None:
-    """Return the rows with commas between their fields; None if a text has a control character, which JSON escapes."""
+def split(rows: Rows, width: int) -> SplitRows:
+    """Return the `width` fields of each row."""
+    commas = _comma_separated(rows)
+    if commas is not None:
+        values = rows.text.replace(b"\n", SEPARATOR).split(SEPARATOR)
+        if len(values) == width * len(rows) + 1:
+            values.pop()  # after the end of the last row
+            return SplitRows(values, commas)
+    values = _escaped(rows, width * len(rows)).split(SEPARATOR)
+    values.pop()
+    return SplitRows(values, None)
+
+
+def _comma_separated(rows: Rows) -> bytes | None:
     text = rows.text.translate(_COMMAS)
-    is_plain = _ODD not in text and count_lines(text) == len(rows)
-    return text if is_plain and rows.text.count(SEPARATOR) == (width - 1) * len(rows) else None
+    return text if _ODD not in text and count_lines(text) == len(rows) else None
 
 
 _ODD = b"\0"
@@ -104,7 +115,7 @@ _ODD = b"\0"
 _SEPARATED = bytes(1 if byte in b"\n\x01" else 0 if byte < 32 else byte for byte in range(256))
 """Turns the end of a row into a separator. A separator within a text shows in the number of fields."""
 _COMMAS = bytes(44 if byte == 1 else 0 if byte < 32 and byte != 10 else byte for byte in range(256))
-"""Turns separators into commas."""
+"""Turns separators into commas. A separator within a text shows in the number of fields."""
 _COMMON = ((b"\n", rb"\n"), (b"\r", rb"\r"), (b"\t", rb"\t"))
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _CONTROL = re.compile(rb"[\x01-\x1f]")
@@ -131,14 +142,15 @@ class UpsertLines:
         self.width = len(fields)
         names = [orjson.dumps(field.name).replace(b"%", b"%%") for field in fields]
         self._template = b'{"upsert":{%b}}\n' % b",".join([name + b":%b" for name in names])
-        self._array = b'{"upsert":[%b]}\n' % b",".join([b"%b"] * len(fields))
         self._rewrites = [
             (place, _REWRITES[field.form]) for place, field in enumerate(fields) if field.form in _REWRITES
         ]
 
     def of(self, rows: Rows) -> bytes:
         """Return their lines, in order, each with its line feed."""
-        return self._filled(self._template, split(rows, self.width))
+        values = split(rows, self.width).values
+        self._rewrite(values)
+        return self._template * (len(values) // self.width) % tuple(values)
 
     def arrays(self, rows: Rows) -> bytes:
         """Return their lines as arrays."""
@@ -147,17 +159,27 @@ class UpsertLines:
 
     def arrays_unsplit(self, rows: Rows) -> bytes | None:
         """Return their lines as arrays if no value has to be rewritten."""
-        text = None if self._rewrites else _comma_separated(rows, self.width)
+        if self._rewrites or rows.text.count(SEPARATOR) != (self.width - 1) * len(rows):
+            return None
+        text = _comma_separated(rows)
         return None if text is None else joined(text)
 
-    def arrays_of(self, values: list[bytes]) -> bytes:
-        """Return the lines of rows that are split, as arrays. The list is changed."""
-        return self._filled(self._array, values)
+    def arrays_of(self, rows: SplitRows) -> bytes:
+        """Return the lines of rows that are split, as arrays. Their values are changed."""
+        if not self._rewrite(rows.values) and rows.commas is not None:
+            return joined(rows.commas)
+        return joined_each(map(b",".join, zip(*[iter(rows.values)] * self.width, strict=True)))
 
-    def _filled(self, template: bytes, values: list[bytes]) -> bytes:
+    def _rewrite(self, values: list[bytes]) -> bool:
+        """Turn values into JSON; return whether any was none."""
+        changed = False
         for place, rewrite in self._rewrites:
-            values[place :: self.width] = rewrite(values[place :: self.width])
-        return template * (len(values) // self.width) % tuple(values)
+            texts = values[place :: self.width]
+            found = rewrite(texts)
+            if found is not texts:
+                values[place :: self.width] = found
+                changed = True
+        return changed
 
 
 def bytes_of(text: bytes) -> bytes:
@@ -170,6 +192,9 @@ def _tagged_bytes(texts: Sequence[bytes]) -> Sequence[bytes]:
 
 
 def _floats(texts: Sequence[bytes]) -> Sequence[bytes]:
+    together = b" ".join(texts)
+    if together.count(b".") + together.count(b"null") == len(texts):  # none of them is whole, as is usual
+        return texts
     return [text if b"." in text else _float(text) for text in texts]
 
 

@@ -35,7 +35,7 @@ class RowKeys:
         """Return the keys, in order. UnreadableError for NaN, which has no order."""
         if self._is_first:
             return self._read(_first_fields(rows), 1)
-        return self.of_values(split(rows, self._width))
+        return self.of_values(split(rows, self._width).values)
 
     def of_values(self, values: Sequence[bytes]) -> list[Key]:
         """Return the keys of rows that are split."""

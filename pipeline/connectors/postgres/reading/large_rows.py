@@ -41,7 +41,7 @@ def without_large_rows(connection: Connection, select: TableSelect, size: int) -
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         lines = list(map(bytes, copy))
     rows = Rows(b"".join(lines), list(map(len, lines)))
-    sizes = split(rows, len(fields))[len(fields) - 1 :: len(fields)]
+    sizes = split(rows, len(fields)).values[len(fields) - 1 :: len(fields)]
     return select, dict(
         zip(RowKeys(fields, select.key, any_key_readers(select)).of(rows), map(int, sizes), strict=True)
     )
