@@ -18,7 +18,7 @@ from pipeline.cli.output.live import picture
 from pipeline.cli.output.progress import plain_line, progress_object, repeat, show_progress
 from pipeline.cli.output.text import columns, count, duration, printable, size
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
-from pipeline.domain.progress.model import TimeLeft
+from pipeline.domain.progress.model import ProgressModel, TimeLeft
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.estimates.estimate import Estimate
 from pipeline.ports.destination import Mark, Rejection, Violation
@@ -103,6 +103,23 @@ def test_a_group_that_is_half_done_counts_so() -> None:
     for event in (BEGUN, ExportPlanned(B, (StreamName("b"),)), *EVENTS[4:7]):
         estimate.note(event, 1.0)
     assert estimate.percent(1.0) == 50  # one of two groups is imported
+
+
+def test_what_is_shown_is_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of groups it takes as long as they do."""
+    estimate, times = Estimate(0.0), []
+    for event in (BEGUN, *EVENTS[:7]):
+        estimate.note(event, 1.0)
+    find = ProgressModel._estimate
+
+    def noted(model: ProgressModel, at: float) -> tuple[float, float] | None:
+        times.append(at)
+        return find(model, at)
+
+    monkeypatch.setattr(ProgressModel, "_estimate", noted)
+    shown = estimate.shown(90.0)
+    assert times == [90.0]
+    assert shown.percent == estimate.percent(90.0) > 0
 
 
 def test_a_group_that_is_paused_and_not_done_is_named_in_place_of_the_time_left() -> None:

@@ -109,7 +109,7 @@ def test_a_table_of_one_row_says_nothing_of_a_large_one() -> None:
     model.stored(A, EventFileId(1, T, Phase.FULL, 0), 1, 20.0)
     model.imported(A, EventFileId(1, T, Phase.FULL, 0), 1, 1.0, 21.0)
     model.completed(A, 21.0)
-    assert (model.time_left(22.0), model.is_known) == (None, False)
+    assert model.look(22.0) == (None, None)
 
 
 def test_the_range_is_wider_once_the_end_has_moved() -> None:

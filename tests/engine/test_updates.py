@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from pipeline.domain.ids import FlowName, Label
+import pytest
+
+from pipeline.codec.documents.flow import decode_movement
+from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.movements import flow_store
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import next_movement
 from pipeline.testing.simulated.clock import ManualClock
@@ -38,7 +42,7 @@ async def test_one_process_reads_a_movement_once() -> None:
     for number in range(5):
         movement = await flows.update(FLOW, 1, labelled(f"{number}"), movement)
     assert store.requests == {"put": 5}
-    assert await flows.read_movement(FLOW, 1) == movement
+    assert await FlowStore(store, ManualClock(BEGAN)).read_movement(FLOW, 1) == movement
     assert movement.groups == ("first", "0", "1", "2", "3", "4")
 
 
@@ -53,3 +57,23 @@ async def test_what_another_process_changes_meanwhile_is_kept() -> None:
     await others.update(FLOW, 1, labelled("last"))
     movement = await flows.update(FLOW, 1, lambda now: now, movement)
     assert movement.groups == ("first", "other", "second", "last")
+
+
+@on_trio
+async def test_a_movement_is_decoded_again_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has an entry a table, and each table asks for it."""
+    decoded: list[ObjectKey] = []
+
+    def decode(data: bytes, key: ObjectKey) -> Movement:
+        decoded.append(key)
+        return decode_movement(data, key)
+
+    store = CountingStore(MemoryObjectStore())
+    flows, movement = await begun(store)
+    monkeypatch.setattr(flow_store, "decode_movement", decode)
+    assert [await flows.read_movement(FLOW, 1) for _ in range(3)] == [movement] * 3
+    assert decoded == []
+    changed = await FlowStore(store, ManualClock(BEGAN)).update(FLOW, 1, labelled("other"))
+    decoded.clear()
+    assert [await flows.read_movement(FLOW, 1) for _ in range(3)] == [changed] * 3
+    assert len(decoded) == 1

@@ -25,8 +25,7 @@ PACE_SHARE, DISAGREEING_DOUBT = 0.25, 0.10
 MOST_DOUBT, DRIFT_SHARE = 0.75, 0.75
 """How far an estimate may be off, as a share of it: at least; more for work of which nothing was measured yet; more while
 the export runs, after which the importers have its processor too; more if the pace of late says otherwise, which counts for
-a quarter; and by three quarters of how far the ends that were foreseen on the way
-are off from the one that is foreseen now."""
+a quarter; and by three quarters of how far the ends that were foreseen on the way are off from the one foreseen now."""
 MEASURED_SAMPLES, MEASURED_SHARE, USUAL_POWER = 2, 0.02, 0.3
 """A group has a rate of its own from two measurements on. Nothing is known before this share of all was read, and of all was
 loaded: a table of one row says nothing of another. In the rate of groups that are still to come, a large one counts more
@@ -123,11 +122,6 @@ class ProgressModel:
         self._finishing = at if self._finishing is None else self._finishing
         self._note(at)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether the time left can be estimated now."""
-        return self._estimate(self._latest) is not None
-
     def read(self, label: Label, rows: int, at: float, *, changed: bool = True) -> None:
         """Note that more rows of a group were read. `changed`: some of them become records."""
         group = self._groups.setdefault(label, _Group())
@@ -217,10 +211,17 @@ class ProgressModel:
         still = self._until(at) - self._latest
         return still if still > max(STALLED_SECONDS, STALLED_AFTER_GAPS * self._gap) else 0.0
 
+    def look(self, at: float) -> tuple[TimeLeft | None, int | None]:
+        """Return `time_left`, and `percent` if it can be known, estimated once for both: many groups take long."""
+        found = self._estimate(at)
+        return self._time_left(at, found), None if found is None else self._percent_of(at, found)
+
     def time_left(self, at: float) -> TimeLeft | None:
         """Return the time that the Movement still takes; None while it cannot be known, or something is paused."""
+        return self._time_left(at, self._estimate(at))
+
+    def _time_left(self, at: float, found: tuple[float, float] | None) -> TimeLeft | None:
         elapsed = self.worked(at)
-        found = self._estimate(at)
         if found is None or self._paused:
             return None
         likely, doubt = found[0], self._with_drift(elapsed, *found)
@@ -245,7 +246,10 @@ class ProgressModel:
 
         Of a Movement that is carried on, the time since then has its share of the percents that were left.
         """
-        if (found := self._estimate(at)) is not None:
+        return self._percent_of(at, self._estimate(at))
+
+    def _percent_of(self, at: float, found: tuple[float, float] | None) -> int:
+        if found is not None:
             percent = self._percent_before + (100 - self._percent_before) * _share(self.worked(at), found[0])
             self._percent = max(self._percent, min(99, int(percent)))
         return self._percent

@@ -49,8 +49,12 @@ class Estimate:
 
     def percent(self, at: float) -> int:
         """Return the progress in percent, below 100. It never goes down."""
-        if self._model.is_known:
-            self._percent = max(self._percent, self._model.percent(at))
+        return self._note_percent(self._model.look(at)[1])
+
+    def _note_percent(self, known: int | None) -> int:
+        """Return the progress: what is `known`, or else by what is done."""
+        if known is not None:
+            self._percent = max(self._percent, known)
         elif groups := self._groups.values():
             fraction = sum(group.fraction for group in groups) / len(groups)
             self._percent = max(self._percent, min(99, int(100 * fraction)))
@@ -58,5 +62,5 @@ class Estimate:
 
     def shown(self, at: float) -> ShownProgress:
         """Return what is to be shown."""
-        left, stalled = self._model.time_left(at), self._model.stalled_seconds(at)
-        return ShownProgress(self.percent(at), left, round(stalled, 3), bool(self._paused), self._paused)
+        (left, percent), stalled = self._model.look(at), self._model.stalled_seconds(at)
+        return ShownProgress(self._note_percent(percent), left, round(stalled, 3), bool(self._paused), self._paused)

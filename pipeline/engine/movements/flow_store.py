@@ -37,7 +37,7 @@ from pipeline.engine.outbox.outbox import Outbox
 from pipeline.engine.storage.concurrently import concurrently
 from pipeline.log_events import log
 from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import ObjectInfo, ObjectStore, PutCondition, Version, list_pages
+from pipeline.ports.object_store import ObjectInfo, ObjectStore, PutCondition, StoredObject, Version, list_pages
 
 FLOWS_AT_ONCE = 32
 MAX_SKEW_SECONDS = 60.0
@@ -67,6 +67,8 @@ class FlowStore:
         self.file_lists = FileLists(store)
         self.outbox = Outbox(store)
         self._written: tuple[Movement, Version] | None = None
+        self._read: dict[ObjectKey, tuple[Version, Movement]] = {}
+        """The Movement that was read or written last: with an entry a table, it takes long to decode."""
 
     async def list_names(self) -> Sequence[FlowName]:
         """Return the names of all Flows, sorted. Costs a request for each thousand."""
@@ -103,9 +105,16 @@ class FlowStore:
         """Return a Movement. AbsentError when there is none of this number."""
         key = object_keys.movement_key(flow, number)
         try:
-            return decode_movement((await self.store.get(key)).data, key)
+            return self._decoded(key, await self.store.get(key))
         except AbsentError as error:
             raise AbsentError(f"The Movement {key} is missing from the store. {TAKEN_AWAY}") from error
+
+    def _decoded(self, key: ObjectKey, stored: StoredObject) -> Movement:
+        version, movement = self._read.get(key, (None, None))
+        if movement is None or version != stored.version:
+            movement = decode_movement(stored.data, key)
+            self._read = {key: (stored.version, movement)}
+        return movement
 
     async def read_file_list(self, key: ObjectKey) -> Sequence[FileEntry]:
         """Return all entries of a File List, in the order in which they apply."""
@@ -320,7 +329,7 @@ class FlowStore:
             known, self._written = self._written, None
             if known is None or known[0] is not after or (changed := change(after)) is after:
                 stored = await self.store.get(key)
-                known = decode_movement(stored.data, key), stored.version
+                known = self._decoded(key, stored), stored.version
                 changed = change(known[0])
             before, version = known
             if changed is before:
@@ -332,6 +341,7 @@ class FlowStore:
                 await self.outbox.put(told(before))  # they are forgotten here
                 movement = replace(movement, due=due)
             self._written = movement, await self._replace(key, encode_movement(movement), version)
+            self._read = {key: (self._written[1], movement)}
             if movement.settled and not before.settled:
                 # That it has begun may not be stored yet: the disk was full, for example.
                 await self.outbox.note([started(movement), *last_due(movement)])

@@ -204,8 +204,9 @@ class ProgressKeeper:
         if self._estimate is not None:
             document, now = self.document, anyio.current_time()
             self._estimate.pause(self.paused_groups(), now)
-            self._shown = shown = replace(self._estimate.shown(now), percent=self._shown.percent)
-            document.percent = self._estimate.percent(now)
+            shown = self._estimate.shown(now)
+            self._shown = replace(shown, percent=self._shown.percent)
+            document.percent = shown.percent
             document.left, document.stalled_seconds = (
                 (shown.left, shown.stalled_seconds) if document.working else (None, 0)
             )
