@@ -166,6 +166,11 @@ def _moment(value: object) -> object:
     return _ZERO_ZONE.sub("", text.replace("T", " "))  # in a year that Python does not have
 
 
+def _time_of_day(value: object) -> object:
+    """Return a time of day; Rails writes the first of January 2000 before it where the database has no type for it."""
+    return _moment(_text(value).removeprefix("2000-01-01 "))
+
+
 _DISTANT = re.compile(r"\d{4,}-\d\d-\d\d")
 _ZERO_ZONE = re.compile(r"(?:Z|[+-]00(?::?00)?)(?=$| BC$)")
 
@@ -251,6 +256,7 @@ def _padded(value: object) -> object:
 
 _BY_TYPE: tuple[tuple[frozenset[str], Reading], ...] = (
     (frozenset({"timestamp", "timestamptz", "date", "time", "timetz"}), _moment),
+    (frozenset({"time"}), _time_of_day),
     (frozenset({"boolean"}), _boolean),
     (frozenset({"json"}), _document),
     (frozenset({"uuid"}), _uuid),

@@ -222,3 +222,47 @@ async def test_the_json_of_the_app_is_json_in_its_own_table(make: Callable[[], P
         ('{"y": 2}', None, None, None),
     ]
     assert await equal(moving)
+
+
+async def test_a_number_for_a_time_is_rejected_and_the_advice_about_it_works(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        'CREATE TABLE "User" (id INTEGER PRIMARY KEY, "createdAt" DATETIME NOT NULL)',
+        """INSERT INTO "User" VALUES (1, 1704067200123), (2, '2024-01-01T10:00:00.5Z')""",
+    )
+    place.run('CREATE TABLE "User" (id bigint PRIMARY KEY, "createdAt" timestamp(3) NOT NULL)')
+    moving = movements(source, place)
+    movement = await moving.move()
+    assert movement.status is Status.INCOMPLETE
+    assert "does not say whether it counts seconds or milliseconds" in movement.problems[0]
+    databases.run(
+        source,
+        """UPDATE "User" SET "createdAt" = strftime('%Y-%m-%d %H:%M:%f', "createdAt" / 1000.0, 'unixepoch')
+        WHERE typeof("createdAt") = 'integer'""",
+    )
+    await succeed(moving)
+    assert place.rows('SELECT "createdAt"::text FROM "User" ORDER BY id') == [
+        ("2024-01-01 00:00:00.123",), ("2024-01-01 10:00:00.5",),
+    ]  # fmt: skip
+    assert await equal(moving)
+
+
+async def test_a_time_of_day_of_rails_is_one(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, opens time)",
+        "INSERT INTO item VALUES (1, '2000-01-01 10:30:00'), (2, '2000-01-01 00:00:00.5'), (3, '2000-01-02 10:30:00')",
+    )
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, opens time)")
+    moving = movements(source, place)
+    assert (await moving.move()).status is Status.INCOMPLETE
+    databases.run(source, "UPDATE item SET opens = '10:31' WHERE id = 3")
+    await succeed(moving)
+    assert place.rows("SELECT opens::text FROM item ORDER BY id") == [("10:30:00",), ("00:00:00.5",), ("10:31:00",)]
+    assert await equal(moving)
+    place.run("UPDATE item SET opens = '10:30:01' WHERE id = 1")
+    assert not await equal(moving)

@@ -60,6 +60,8 @@ _SHORT_NUMBER = "[0-9]{1,7}([.][0-9]*)?|[.][0-9]+"
 """One of eight digits is a date to a timestamp."""
 _PRESENT = "now|today|tomorrow|yesterday"
 """Words that PostgreSQL replaces by a time when it reads them."""
+_DAY = "^(?!2000-01-01 )[0-9]+-[0-9]"
+"""A day before a time of day, but for the one that Rails writes before each where the database has no type for it."""
 _ZONE = "[-+]([1-9]|0[1-9]|1[0-9])(:?[0-9]{2})?[ ]*$"
 ALTERED_TIME = re.compile(rf'{_FINE}|"[ ]*(?i:{_PRESENT})|"[ ]*[0-9]{{1,7}}[ ]*"'.encode())
 """A value that a timestamp may alter: a time of day with more digits than microseconds have, such a word, a short number."""
@@ -117,7 +119,7 @@ def alters_time(column: str, plain: str) -> str:
         _PRESENT,
     ]
     if bare.startswith("time "):
-        found.append("^[0-9]+-[0-9]")
+        found.append(_DAY)
     if bare == "time without time zone":
         found.append(_ZONE)
     limited = "" if bare == plain else f" OR {column}::{bare} IS DISTINCT FROM {column}::{plain}::{bare}"

@@ -20,6 +20,11 @@ _ABOUT_RECORDS = (
 """SQLSTATEs or their classes: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _BLOCKED = ("23503", "23505", "23P01")
 _DUPLICATE = ("23505", "23P01")
+_TIME_ERRORS = ("22007", "22008")
+_A_NUMBER = re.compile(r'"-?\d+([.]\d+)?"$')
+_NO_UNIT = (
+    "; a number does not say whether it counts seconds or milliseconds, so write it as a date and time at the source"
+)
 _IN_COPY = re.compile(r"^COPY [^\n]*?, line (\d+)(?:, column ([^\n]+?))?(?:: .*)?$", re.MULTILINE)
 
 
@@ -106,6 +111,8 @@ def reason_of(
     """
     if state == "22021" and "0x00" in message:
         return ZERO
+    if state in _TIME_ERRORS and _A_NUMBER.search(message):
+        message += _NO_UNIT
     schema, table, name = constraint
     is_blocked, place = state in _BLOCKED, (schema or "", table or "")
     causes = {"23514": ("check", *place, name or ""), "23502": ("null", *place, column or "")}
