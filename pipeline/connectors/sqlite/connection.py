@@ -51,8 +51,14 @@ def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connectio
         connection = _connect(path, "mode=ro", _READING, busy_timeout_seconds)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except (apsw.CantOpenError, apsw.ReadOnlyError):
+        except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
             connection.close()
+            if getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_ROLLBACK:
+                raise RefusedError(
+                    f"{location_of(path)}: a process ended while it wrote, and its changes are half in the file; let the app "
+                    f"open the database, or run `sqlite3 {path.name} .schema`, so that SQLite takes them back from "
+                    f"{path.name}-journal, and run the command again"
+                ) from error
             identity = _identity_without_log(path)
             if identity is None:
                 raise

@@ -10,7 +10,7 @@ import anyio
 import apsw
 import pytest
 
-from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.connectors.sqlite.connection import open_destination
 from pipeline.connectors.sqlite.loading.destination import SqliteDestinationSession
 from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError, TransientError
@@ -128,3 +128,20 @@ def test_a_destination_that_is_not_writable_is_refused(readable_by_all: Path, ex
     answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     assert answer.startswith("RefusedError")
     assert str(path) in answer
+
+
+async def test_a_database_whose_writer_was_killed_is_refused_until_sqlite_has_taken_the_changes_back(
+    path: Path,
+) -> None:
+    run(path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name)", "INSERT INTO item VALUES (1, zeroblob(100000))")
+    write = (
+        "import apsw, os, sys; c = apsw.Connection(sys.argv[1]); c.execute('PRAGMA cache_size = 1; BEGIN; "
+        "UPDATE item SET name = randomblob(100000)'); os.kill(os.getpid(), 9)"
+    )
+    await anyio.run_process([sys.executable, "-c", write, str(path)], check=False)
+    with pytest.raises(RefusedError, match=r"a process ended while it wrote.*so that SQLite takes them back"):
+        async with SqliteSource(path).open_snapshot():
+            pass
+    assert rows(path, "SELECT count(*) FROM item WHERE name = zeroblob(100000)") == [(1,)]
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        assert [schema.stream for schema in await snapshot.streams()] == ["item"]
