@@ -47,6 +47,11 @@ SELECT attname FROM pg_attribute WHERE attrelid = %(table)s AND attnum > 0 AND N
 SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = %(table)s
 """
 _CHECKS = "SELECT FROM pg_constraint WHERE conrelid = %s AND contype = 'c'"
+_WITHOUT_CASE = """
+SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid LEFT JOIN pg_collation AS c ON c.oid = a.attcollation
+WHERE a.attrelid = %s AND lower(a.attname) = lower(%s) AND (t.typname = 'citext' OR NOT c.collisdeterministic)
+"""
+"""A column in which texts are equal that have other bytes."""
 _TAKEN = "SELECT FROM pg_class WHERE relnamespace = %s::regnamespace AND relname = %s"
 
 
@@ -270,6 +275,8 @@ class _Table:
     def _is_replaced(self, constraint: UnsupportedConstraint) -> bool:
         if constraint.kind == "check":
             return bool(self._connection.execute(_CHECKS, (self._oid,)).rowcount)
+        if constraint.kind == "collation":
+            return bool(self._connection.execute(_WITHOUT_CASE, (self._oid, constraint.name)).rowcount)
         return constraint.name in self._names()
 
     def _names(self) -> Set[str]:

@@ -111,6 +111,11 @@ def _others(connection: apsw.Connection, table: Table, generated: frozenset[str]
         yield UnsupportedConstraint("check", check, _OWN_LANGUAGE)
     for column in sorted(generated):
         yield UnsupportedConstraint("generated column", column, _OWN_LANGUAGE)
+    for one in table.data_columns:
+        if one.collation != "BINARY":
+            yield UnsupportedConstraint(
+                "collation", one.name, f"it is {one.collation}, and text is compared by its bytes"
+            )
     triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? ORDER BY name"
     for (name,) in connection.execute(triggers, (table.name,)).fetchall():
         yield UnsupportedConstraint("trigger", str(name), _OWN_LANGUAGE)
