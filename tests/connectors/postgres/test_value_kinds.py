@@ -178,3 +178,28 @@ async def test_a_widened_column_is_declared_with_another_type(make: Callable[[],
     )
     await succeed(movements)
     assert place.rows("SELECT n FROM t ORDER BY id") == [("5.0",), ("x",), ("2.5",)]
+
+
+async def test_columns_that_the_user_has_given_other_types_are_loaded(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, state TEXT, data JSON, at DATETIME)",
+        """INSERT INTO item VALUES (1, 'open', '{"a": 1}', '2024-01-01 10:00:00')""",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    place.run(
+        "CREATE TYPE state AS ENUM ('open', 'closed')",
+        "ALTER TABLE item ALTER state TYPE state USING state::state, ALTER data TYPE jsonb USING data::jsonb, "
+        "ALTER at TYPE timestamptz USING at::timestamptz",
+    )
+    databases.run(source, """INSERT INTO item VALUES (2, 'closed', '{"b": 2}', '2024-01-02 10:00:00')""")
+    await succeed(movements)
+    assert place.rows("SELECT state::text, data::text, at::text FROM item ORDER BY id") == [
+        ("open", '{"a": 1}', "2024-01-01 10:00:00+00"),
+        ("closed", '{"b": 2}', "2024-01-02 10:00:00+00"),
+    ]
+    assert await equal(movements)

@@ -46,7 +46,8 @@ class TargetColumn:
     """A column. `plain_type` is its type, or its domain's; `base` is the name of that, without limits; `identity` and
     `generated` the catalog's letters or empty.
 
-    `same_when_equal`: equal values are identical. `inherited`: it changes with its parent's.
+    `same_when_equal`: equal values are identical. `inherited`: it changes with its parent's. `exact_type` are the numbers of
+    its type and of its limits, which no search path changes.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TargetColumn:
     not_null: bool
     inherited: bool
     same_when_equal: bool
+    exact_type: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ def _column(row: Row) -> TargetColumn:
         not_null=row["not_null"],
         inherited=row["inherited"],
         same_when_equal=row["base"] in _SAME_WHEN_EQUAL and row["deterministic"],
+        exact_type=(row["type_oid"], row["modifier"]),
     )
 
 

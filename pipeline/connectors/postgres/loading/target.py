@@ -237,7 +237,8 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *,
     hidden = () if row_key is None else (row_key.row, row_key.dup)
     wanted = {c.name: c for c in schema.columns if c.name in columns and not columns[c.name].generated}
     holds = dict.fromkeys(hidden, Holds.TEXT) | {
-        name: _holds(column, columns[name], is_widened) for name, column in wanted.items()
+        name: _holds(column, columns[name], is_widened=is_widened, is_key=name in key)
+        for name, column in wanted.items()
     }
     always = {name for name in wanted if columns[name].identity == "a"}
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
@@ -290,9 +291,9 @@ def _staged_type(source: Column, here: TargetColumn, *, is_key: bool, is_native:
     return None if bare == here.plain_type else bare
 
 
-def _holds(column: Column, here: TargetColumn, is_widened: bool) -> Holds:
+def _holds(column: Column, here: TargetColumn, *, is_widened: bool, is_key: bool) -> Holds:
     if here.base in ("json", "jsonb"):
-        if is_widened:
+        if is_widened and (here.base == "json" or is_key):  # it becomes jsonb in a key alone
             is_any = column.type == "any" or not column_type(column, is_key=False).startswith("json")
         else:  # in a column that declares a type, such as JSON, the text is the app's JSON
             is_any = column.type == "any" and not column.declares_type

@@ -173,12 +173,11 @@ def has_types(connection: Connection, table: TargetTable) -> bool:
     """Whether the columns of a table still have these types, which they then keep until the end of the transaction."""
     connection.execute(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
     rows = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
+        "SELECT attname, atttypid, atttypmod FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
         (table.oid,),
-    )
-    types: dict[str, str] = dict(rows.fetchall())
-    return all(types.get(name) == column.type for name, column in table.columns.items())
+    )  # not the names, which depend on the search path
+    types = {name: (type_, modifier) for name, type_, modifier in rows.fetchall()}
+    return all(types.get(name) == column.exact_type for name, column in table.columns.items())
 
 
 def widened_columns(
