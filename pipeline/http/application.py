@@ -16,6 +16,7 @@ from pipeline.http.apps import downloads, exporting, importing, sending
 from pipeline.http.document import add_document
 from pipeline.http.guard import Guard
 from pipeline.http.pages import acting, checking, details, notifying, rendering, routes, session
+from pipeline.http.pages.rendering import is_look
 from pipeline.http.problems import Problem, add_handlers, answer
 from pipeline.http.site import Site
 
@@ -65,14 +66,17 @@ def create_application(site: Site) -> ASGIApp:
 
 
 def _render(request: Request, problem: Problem) -> Response:
-    """Return a problem as a document of the API, or as a page."""
+    """Return a problem as a document of the API, or as a page. A page that follows what happens shows no problem of a look."""
     path = request.url.path
-    if path.startswith((f"{API}/", *PLATFORM)) or path in ("/healthz", "/readyz", "/metrics"):
+    if is_look(request) or path.startswith((f"{API}/", *PLATFORM)) or path in ("/healthz", "/readyz", "/metrics"):
         return answer(problem)
     page = rendering.page("problem", None, status=problem.status, title=problem.title, detail=problem.detail)
     page.headers.update(problem.headers)
     return page
 
 
-async def _ask_to_log_in(_request: Request, _error: Exception) -> Response:
+async def _ask_to_log_in(request: Request, _error: Exception) -> Response:
+    """Lead a browser to the page where people log in, also one whose page follows what happens."""
+    if is_look(request):
+        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"hx-refresh": "true"})
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)

@@ -241,7 +241,7 @@ async def test_the_live_part_of_a_flow_with_an_encoded_name_is_asked_for_at_its_
             found = re.search(r'data-hx-get="([^"]+)"', await read(client, URL(path, encoded=True)))
             assert found
             assert found[1] == path
-            assert "Records of the last" in await ask(client, URL(found[1], encoded=True))
+            assert "Records of one Movement" in await ask(client, URL(found[1], encoded=True))
 
 
 async def ask(client: aiohttp.ClientSession, path: str | URL) -> str:
@@ -249,3 +249,12 @@ async def ask(client: aiohttp.ClientSession, path: str | URL) -> str:
         assert answer.status == 200
         assert answer.headers["cache-control"] == "no-store"
         return await answer.text()
+
+
+async def test_a_look_is_answered_with_no_other_page(server: Server) -> None:
+    """A page that follows what happens would take the title of the other page, and keep its own content."""
+    look = {"HX-Request": "true"}
+    async with server.client.get(f"{server.url}/flows/crm", headers=look, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["hx-refresh"], await answer.text()) == (401, "true", "")
+    async with await log_in(server, START_TOKEN) as client, client.get("/flows/nope", headers=look) as answer:
+        assert (answer.status, answer.content_type) == (404, "application/problem+json")

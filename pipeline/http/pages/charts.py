@@ -64,8 +64,9 @@ def _chart(
 ) -> BarChart:
     most = max(settled, key=value)
     latest = settled[-1]
+    shown = f"the last {len(settled)} Movements" if len(settled) > 1 else "one Movement"
     label = (
-        f"{title} of the last {len(settled)} Movements: {words(latest)} in Movement {latest.number}, the latest; "
+        f"{title} of {shown}: {words(latest)} in Movement {latest.number}, the latest; "
         f"at most {words(most)}, in Movement {most.number}"
     )
     bars = [

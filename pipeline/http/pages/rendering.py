@@ -61,6 +61,11 @@ def _environment() -> Environment:
     return environment
 
 
+def is_look(request: Request) -> bool:
+    """Whether a page that is shown asks for its live part."""
+    return request.headers.get("hx-request") == "true"
+
+
 async def live_page(
     request: Request, who: Identity, name: str, seconds: float, read: Callable[[], Awaitable[Mapping[str, object]]]
 ) -> HTMLResponse:
@@ -80,7 +85,7 @@ async def live_page(
     async def make(pause: int) -> str:
         return _environment().get_template(f"{name}_live.html").render(await values(pause))
 
-    if request.headers.get("hx-request") == "true":
+    if is_look(request):
         return HTMLResponse(await live.part(path, seconds, make), headers=_HEADERS)
     return _answer(name, who, HTTPStatus.OK, {"said": "", **await values(live.next_pause(seconds))})
 

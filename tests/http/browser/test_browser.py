@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = ["/", "/flows/crm", "/flows/crm/movements/1", "/flows/crm/movements/1/files", "/flows/crm/files/1/pet/full/0"]
 PAGES += [f"/flows/crm/{name}" for name in ("movements/1/rejected", "log", "mappings", "verify")] + ["/notifications"]
 PAGES += ["/flows/crm/checks", "/flows/crm/approvals", "/workers", "/tokens", "/login", "/nope"]
+
+LONG = "a_table_whose_name_is_longer_than_any_screen_that_people_hold_in_a_hand_is_wide_" * 2
+"""The label of a group."""
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 if CHROMIUM is None and not os.environ.get("CI"):
@@ -32,6 +37,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
     directory = tmp_path_factory.mktemp("site")
     create_app(directory / "app.db")
+    with closing(sqlite3.connect(directory / "app.db")) as db, db:
+        db.execute(f"CREATE TABLE {LONG}(id INTEGER PRIMARY KEY)")
     pipeline = [sys.executable, "-m", "pipeline"]
     move = [*pipeline, "move", "app.db", "copy.db", "--flow", "crm"]
     subprocess.run(move, cwd=directory, check=True, capture_output=True, timeout=60)
@@ -100,6 +107,15 @@ def test_a_page_follows_a_movement_without_being_loaded_again(site: tuple[str, P
     page.get_by_role("rowheader", name="2", exact=True).wait_for(timeout=20_000)
     assert page.evaluate("window.same") is True
     assert page.wrong == []
+    page.context.close()
+
+
+def test_a_page_whose_session_is_over_asks_to_log_in(site: tuple[str, Path], browser: Any) -> None:
+    link, _ = site
+    page = new_page(browser, link)
+    page.goto(link.partition("/?")[0] + "/flows/crm")
+    page.context.clear_cookies()
+    page.get_by_role("heading", name="Log in").wait_for(timeout=20_000)
     page.context.close()
 
 
