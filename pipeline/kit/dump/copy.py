@@ -143,10 +143,11 @@ class ImporterCopy:
     def _encoded(self, held: _Held, key: Any, row: Mapping[str, object]) -> EncodedRow:
         function = self._importer.dump_function
         assert function is not None  # without one there is no row
-        types = {column.name: column.type for column in held.schema.columns}
+        columns = {column.name: column for column in held.schema.columns}
+        types = {name: column.type for name, column in columns.items()}
         names, parts = held.schema.primary_keys, key if isinstance(key, tuple) else (key,)
         try:
-            found = tuple([key_value(part, types[name]) for name, part in zip(names, parts, strict=True)])
+            found = tuple([key_value(part, columns[name]) for name, part in zip(names, parts, strict=True)])
         except (ValueError, TypeError, KeyError, SyntaxError) as error:
             raise UnreadableError(
                 f"{line_of(function)}: the dump yields the key {key!r} of {held.schema.stream!r}, whose key is "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,7 +16,8 @@ from blake3 import blake3
 
 from pipeline.codec.values import to_json
 from pipeline.domain.keys import KeyValue
-from pipeline.kit.reading.text_forms import encoder_of
+from pipeline.domain.schema import Column
+from pipeline.kit.reading.text_forms import decimal_key, encoder_of
 
 _INTEGERS = range(-(2**63), 2**63)
 
@@ -29,6 +31,8 @@ def record_value(value: object, type_: str) -> object:
             return _digest(value)
         case datetime():
             return _written(value, "timestamp" if value.tzinfo is None else "timestamptz")
+        case time() if value.tzinfo is None:
+            return _written(value, "time")
         case date() | time():
             return value.isoformat()
         case timedelta():
@@ -60,17 +64,19 @@ def _plain(value: object) -> object:
         return repr(value)
 
 
-def key_value(value: object, type_: str) -> KeyValue:
+def key_value(value: object, column: Column) -> KeyValue:
     """Return a part of a key, given as the value or as its text, in the form that the keys of a column have.
 
     ValueError when it has none.
     """
     if isinstance(value, enum.Enum):
         value = value.value
-    read = _KEY_READERS.get(type_)
-    found: Any = read(value) if read is not None else record_value(value, type_)
+    if column.type == "decimal":
+        return _decimal(value, column.native_type)
+    read = _KEY_READERS.get(column.type)
+    found: Any = read(value) if read is not None else record_value(value, column.type)
     if isinstance(found, Mapping) or found is None:
-        raise ValueError(f"{value!r} is no key of a column of the type {type_}")
+        raise ValueError(f"{value!r} is no key of a column of the type {column.type}")
     key: KeyValue = found
     return key
 
@@ -95,6 +101,45 @@ def _moment(value: Any) -> object:
     return record_value(datetime.fromisoformat(value) if isinstance(value, str) else value, "")
 
 
+def _decimal(value: object, native_type: str) -> str:
+    """Return a decimal as the source writes it: without zeros at the end if it is an Exporter, and else as it is declared."""
+    try:
+        number = Decimal(str(value))
+    except ArithmeticError:
+        return str(_refused(value))
+    if not native_type:
+        return decimal_key(number)
+    if declared := _SCALE.fullmatch(native_type):
+        with_scale = format(number, f".{declared[1]}f")
+        return with_scale if Decimal(with_scale) == number else format(number, "f")
+    return format(number, "f")
+
+
+def _as_text(read: Callable[[str], Any]) -> Callable[[Any], object]:
+    """Return a reader of values and of their texts. A text that Python cannot read counts as it is."""
+
+    def value_of(value: Any) -> object:
+        try:
+            return record_value(read(value) if isinstance(value, str) else value, "")
+        except ValueError:
+            return record_value(value, "")
+
+    return value_of
+
+
+def _interval(text: str) -> timedelta:
+    found = _INTERVAL.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    return timedelta(**{name: float(part) for name, part in found.groupdict("0").items()})
+
+
+_SCALE = re.compile(r"numeric\(\d+,(\d+)\)")
+"""The type of a column of PostgreSQL, all values of which have this many digits behind the point."""
+_INTERVAL = re.compile(r"(?:(?P<days>-?\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d+)?)")
+"""A time difference as Python writes it."""
+
+
 def _refused(value: object) -> Any:
     raise ValueError(f"{value!r} is no key")
 
@@ -106,5 +151,9 @@ _KEY_READERS: Mapping[str, Callable[[Any], object]] = {
     "bytes": _bytes,
     "timestamp": _moment,
     "timestamptz": _moment,
+    "date": _as_text(date.fromisoformat),
+    "time": _as_text(time.fromisoformat),
+    "interval": _as_text(_interval),
+    "uuid": _as_text(UUID),
     "text": lambda value: record_value(value, "text") if isinstance(value, str) else str(value),
 }
