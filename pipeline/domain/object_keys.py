@@ -74,7 +74,7 @@ def clock_key(flow: FlowName) -> ObjectKey:
 
 
 def maintenance_key(flow: FlowName) -> ObjectKey:
-    """What the maintenance of a Flow has done, and who is at it; changed by compare-and-set."""
+    """What the maintenance of a Flow has done, and which process is doing it; changed by compare-and-set."""
     return ObjectKey(f"{flow_prefix(flow)}maintenance.json")
 
 
@@ -193,7 +193,7 @@ def log_prefix(flow: FlowName, movement: int | None = None) -> str:
 
 
 def log_key(flow: FlowName, movement: int, file: EventFileId, part: int) -> ObjectKey:
-    """A part of what was told of an Event File; create-only."""
+    """A part of what a handler told people of an Event File; create-only."""
     return ObjectKey(f"{log_prefix(flow, movement)}{_segment(flow, str(file))}.{part:06}.jsonl")
 
 

@@ -40,7 +40,7 @@ class Role(StrEnum):
 
 
 class Side(StrEnum):
-    """The side of a Flow that an app stands on."""
+    """The side of a Flow that an app is."""
 
     SOURCE = "source"
     DESTINATION = "destination"

@@ -27,7 +27,7 @@ class Told:
 async def read_log(
     flow: str, number: int | None = None, *, settings: Settings | None = None
 ) -> AsyncGenerator[Told, None]:
-    """Yield what was told in a Flow, Movement by Movement, each in the order of time. AbsentError: there is none such."""
+    """Yield what Importers told people in a Flow, Movement by Movement, in the order of time. AbsentError: no such Movement."""
     async with open_runtime(settings or load_settings()) as runtime:
         found = await runtime.flows.read_flow(FlowName(flow))
         name = found.name

@@ -1,4 +1,4 @@
-"""What the maintenance of a Flow has done, and who is at it: the document `maintenance.json`."""
+"""What the maintenance of a Flow has done, and which process is doing it: the document `maintenance.json`."""
 
 from __future__ import annotations
 

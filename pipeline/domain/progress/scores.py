@@ -1,4 +1,4 @@
-"""What was shown of the time left, against what came."""
+"""How good the time left was that was shown: each range, and how long it then took."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The lease of a Flow's maintenance: one process at a time is at it, and says in `maintenance.json` what it has done.
+"""The lease of a Flow's maintenance: one process at a time does it, and notes in `maintenance.json` what it has done.
 
-It spares work, and nothing depends on it: a process that goes on without its lease does no harm.
+The lease saves work, and nothing depends on it: a process that goes on without it does no harm.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ BrokenReferences = Callable[[Sequence[StreamName]], Awaitable[Container[tuple[St
 
 @dataclass(frozen=True)
 class _Account:
-    """What became of the Event Files of a Movement: of all in `lists`, those of its groups, by File List."""
+    """What became of the Event Files of a Movement. `lists` has the entries of the File List of each of its groups."""
 
     movement: Movement
     lists: Mapping[ObjectKey, Sequence[FileEntry]]

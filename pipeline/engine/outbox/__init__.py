@@ -1,1 +1,1 @@
-"""The outbox in the bucket: what happened in a Flow, an object an event."""
+"""The outbox in the bucket: what happened in a Flow, one object for each event."""

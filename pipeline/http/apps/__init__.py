@@ -1,1 +1,1 @@
-"""The routes for apps, each of which stands on one side of one Flow."""
+"""The routes for apps, each of which is one side of one Flow."""

@@ -1,4 +1,4 @@
-"""A provider of OpenID Connect: where people log in, and who they are by its word.
+"""A provider of OpenID Connect: it logs people in, and says who they are.
 
 The authorization code flow with PKCE, as OpenID Connect Core 1.0 and RFC 7636 describe it.
 """

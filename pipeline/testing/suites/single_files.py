@@ -1,4 +1,4 @@
-"""Event Files whose records follow each other as no Exporter of the kit writes them, though another writer may."""
+"""Event Files with an order of records that no Exporter of the kit writes, but another writer may."""
 
 from __future__ import annotations
 

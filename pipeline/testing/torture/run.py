@@ -1,4 +1,4 @@
-"""One seed, one run; and the shortest story of a run that fails."""
+"""Runs one seed, and finds the shortest story of a run that fails."""
 
 from __future__ import annotations
 

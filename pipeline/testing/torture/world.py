@@ -76,7 +76,7 @@ class World:
                 group.cancel_scope.cancel()
 
     def _observer(self) -> AuthorProcess:
-        """Return the process that looks on, in which nothing goes wrong and of which nothing is told."""
+        """Return the process that observes: nothing goes wrong in it, and the story leaves it out."""
         return AuthorProcess("observer", NoFaults(), Story())
 
     def _key_names(self, stream: str) -> tuple[str, ...]:

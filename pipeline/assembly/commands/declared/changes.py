@@ -1,4 +1,4 @@
-"""What a declaration would change: the Flows as they are declared are made, checked, and compared with those stored."""
+"""What a declaration would change: makes the declared Flows, checks them, and compares them with the stored ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Flow with its latest Movement, read side by side. One that cannot be read hides no other."""
+"""Every Flow with its latest Movement, read side by side. A Flow that cannot be read hides no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalog query for what a table, materialized view or index is set to, of the form that queries.py describes."""
+"""The catalog query for the options of tables, materialized views and indexes. queries.py describes its form."""
 
 from __future__ import annotations
 
