@@ -17,7 +17,7 @@ from pipeline.assembly.commands.lifecycle.rejected import retry_rejected as retr
 from pipeline.assembly.commands.lifecycle.reruns import reload, rerun
 from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.lifecycle.wishes import Wished, pause, resume, stop
-from pipeline.assembly.commands.maintenance.by_hand import compact, prune
+from pipeline.assembly.commands.maintenance.manual import compact, prune
 from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.status import FlowStatus, GroupStatus, UnreadableFlow, status
 from pipeline.assembly.commands.verify import Repair, repair, verify

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.assembly.commands.flows import add_flow_destination, import_flow
-from pipeline.assembly.commands.maintenance.by_hand import compact
+from pipeline.assembly.commands.maintenance.manual import compact
 from pipeline.assembly.commands.move import move
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource

@@ -17,9 +17,9 @@ from pipeline.assembly.commands.flows import create_flow
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Movement, Status
-from pipeline.http.api import repeated, verbs
+from pipeline.http.api import idempotency, verbs
 from pipeline.http.api.actions import ActionRequest
-from pipeline.http.api.repeated import REQUESTS
+from pipeline.http.api.idempotency import REQUESTS
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity, Role
@@ -51,7 +51,7 @@ async def once(
     site: Site, who: Identity, name: str, asked: str, do: Callable[[], Awaitable[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Do a request about the Flow once."""
-    return await repeated.once(site, who, name, await site.runtime.flows.read_flow(FlowName("crm")), asked, do)
+    return await idempotency.once(site, who, name, await site.runtime.flows.read_flow(FlowName("crm")), asked, do)
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ OPERATOR = Identity("a operator", Role.OPERATOR)
 async def test_a_request_that_takes_long_is_not_taken_up_by_another_server(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeated, "RENEWED", timedelta(seconds=0.02))
+    monkeypatch.setattr(idempotency, "RENEWED", timedelta(seconds=0.02))
     store, work, other = server.site.runtime.store, Work("first"), Work("other")
     other.go_on.set()
     task = asyncio.create_task(once(server.site, OPERATOR, "long", "asked", work.do))

@@ -14,16 +14,16 @@ from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.http.tokens import Role
 from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import IdEntry, Kept
-from pipeline.kit.ledger.telling import Telling
+from pipeline.kit.ledger.people_log import PeopleLog
 from pipeline.settings import Settings
 from tests.http.conftest import START_TOKEN, Server
 from tests.http.test_reading import read
 
 
 async def test_the_log_of_a_movement_is_a_file_of_lines(server: Server) -> None:
-    telling, text = Telling(server.site.runtime.store, FlowName("crm"), "app", 1), '=told, "with" ä\nand <b>'
-    telling.tell("1/pet/full/0", 2, text)
-    await telling.store()
+    people_log, text = PeopleLog(server.site.runtime.store, FlowName("crm"), "app", 1), '=told, "with" ä\nand <b>'
+    people_log.tell("1/pet/full/0", 2, text)
+    await people_log.store()
     found = {}
     for form in ("csv", "jsonl"):
         url, headers = f"{server.url}/api/v1/flows/crm/log.{form}", {"Authorization": f"Bearer {START_TOKEN}"}

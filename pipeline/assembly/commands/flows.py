@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from pipeline.assembly.commands.maintenance.by_itself import maintain
+from pipeline.assembly.commands.maintenance.automatic import maintain
 from pipeline.assembly.connectors import Pair, PathText, flow_destination, guard_existing, pair_of, read_pair
 from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
 from pipeline.assembly.places.options import PluginSettings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.assembly.apps.ends import with_accepted, with_store
 from pipeline.assembly.commands.checks.quick import ensure_checked, find_flow, local_paths
 from pipeline.assembly.commands.flows import ensure_two_places, pair_to_move
-from pipeline.assembly.commands.maintenance.by_itself import maintain
+from pipeline.assembly.commands.maintenance.automatic import maintain
 from pipeline.assembly.connectors import Pair, PathText
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.places.options import PluginSettings

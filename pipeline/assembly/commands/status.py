@@ -31,7 +31,7 @@ from pipeline.domain.planning.group_counts import count_group, counts_under_way
 from pipeline.domain.planning.next_steps import NextSteps
 from pipeline.domain.progress.shown import ShownProgress
 from pipeline.engine.control.approvals import unapproved
-from pipeline.engine.control.so_far import read_totals
+from pipeline.engine.control.current_totals import read_totals
 from pipeline.engine.control.state import movement_state, shown_progress, without_the_gone
 from pipeline.engine.maintenance.state import read_maintenance
 from pipeline.engine.movements.flow_store import WorkerSign

@@ -16,7 +16,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.lifecycle.deadlines import Deadlines
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.control.so_far import Marks, read_totals
+from pipeline.engine.control.current_totals import Marks, read_totals
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
 from pipeline.engine.movements.lifecycle import end_movement

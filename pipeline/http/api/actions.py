@@ -12,9 +12,9 @@ from pipeline.domain.lifecycle.table import Verb
 from pipeline.engine.control.approvals import unapproved
 from pipeline.http.access import Operator
 from pipeline.http.api.flows import movement_model
+from pipeline.http.api.idempotency import once
 from pipeline.http.api.models import MovementModel
 from pipeline.http.api.paths import FlowPath
-from pipeline.http.api.repeated import once
 from pipeline.http.api.verbs import Asked, act
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity

@@ -91,9 +91,9 @@ async def put_feedback(request: Request, transfer: OpenTransfer, feedback: Feedb
     """Keep feedback in place of an earlier one; `pipeline status` shows it. It is about the whole transfer."""
     _ensure_open(transfer)
     await transfer.ensure_whole()
-    telling = data.telling_of(site_of(request), transfer)
-    telling.feedback(feedback.details)
-    await telling.store()
+    people_log = data.people_log_of(site_of(request), transfer)
+    people_log.feedback(feedback.details)
+    await people_log.store()
 
 
 @router.get("/error/{transfer}")

@@ -29,7 +29,7 @@ from pipeline.http.platform.transfers import (
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity
-from pipeline.kit.ledger.telling import Telling
+from pipeline.kit.ledger.people_log import PeopleLog
 from pipeline.remote.app_import import FileStatus, ReportedStatus, Taken
 
 LARGEST_PAGE, LARGEST_MAPPING_PAGE, LARGEST_CONTAINER_PAGE, LONGEST_MESSAGE = 1000, 1200, 250, 65_536
@@ -197,16 +197,16 @@ async def report(transfer: Transfer, files: list[EventFileId], *, failed: bool) 
 @forge.post("/log/{transfer}", status_code=HTTPStatus.NO_CONTENT)
 async def put_log(request: Request, transfer: OpenTransfer, line: LogMessage) -> None:
     """Write a line that `pipeline log` shows."""
-    telling = telling_of(site_of(request), transfer)
-    telling.tell(
+    people_log = people_log_of(site_of(request), transfer)
+    people_log.tell(
         str(EventFileId(transfer.importing.movement.number, StreamName("@app"), Phase.FULL, 0)), 0, line.message
     )
-    await telling.store()
+    await people_log.store()
 
 
-def telling_of(site: Site, transfer: Transfer) -> Telling:
+def people_log_of(site: Site, transfer: Transfer) -> PeopleLog:
     """Return what keeps the words of the app for people."""
-    return Telling(site.runtime.store, transfer.importing.flow.name, "app", transfer.importing.movement.number)
+    return PeopleLog(site.runtime.store, transfer.importing.flow.name, "app", transfer.importing.movement.number)
 
 
 def settled_problem(status: HTTPStatus) -> ProblemError:

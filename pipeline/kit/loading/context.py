@@ -16,7 +16,7 @@ from pipeline.kit.errors import Refused
 from pipeline.kit.importer import ALL_STREAMS
 from pipeline.kit.ledger.id_map import KEY_PARTS, Held, StoredIds, is_no_id, source_text
 from pipeline.kit.ledger.kept import IdEntry
-from pipeline.kit.ledger.telling import Telling
+from pipeline.kit.ledger.people_log import PeopleLog
 from pipeline.kit.loading.handler_log import handler_log
 from pipeline.kit.signatures import is_text
 from pipeline.kit.values import Binary
@@ -123,7 +123,7 @@ class ImportContext:
     line: int
     attempt: int
     open_binary: OpenBinary
-    telling: Telling
+    people_log: PeopleLog
     original_movement: int | None = None
     is_stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
@@ -151,11 +151,11 @@ class ImportContext:
     def tell(self, text: str) -> Awaitable[None]:
         """Write a line to the log, for people. It is stored before the file is marked."""
         log.info("plugin_tells", text=without_secrets(str(text)), file=self.file)
-        return self.telling.tell(self.file, self.line, text)
+        return self.people_log.tell(self.file, self.line, text)
 
     def feedback(self, document: object) -> Awaitable[None]:
         """Give feedback on the Movement, in place of earlier feedback."""
-        return self.telling.feedback(document)
+        return self.people_log.feedback(document)
 
     @asynccontextmanager
     async def busy(self, text: str) -> AsyncIterator[None]:
@@ -196,7 +196,7 @@ class Contexts:
     movement: int
     attempt: int
     open_binary: OpenBinary
-    telling: Telling
+    people_log: PeopleLog
     original_movement: int | None = None
     is_stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
@@ -218,7 +218,7 @@ class Contexts:
             line,
             self.attempt,
             self.open_binary,
-            self.telling,
+            self.people_log,
             self.original_movement,
             self.is_stopping,
             self.note_busy,

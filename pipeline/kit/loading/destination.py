@@ -27,7 +27,7 @@ from pipeline.kit.errors import Stop
 from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import Held, StoredIds
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream, as_mark
-from pipeline.kit.ledger.telling import Telling
+from pipeline.kit.ledger.people_log import PeopleLog
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.delivery.staging import Stager
 from pipeline.kit.loading.delivery.transactions import SHORTEST_PART, TooManyRefusedError, TransactionLoad, Transactions
@@ -206,7 +206,7 @@ class ImporterSession:
             raise
         finally:  # a file that fails, or whose transaction is rolled back, has been told of as well
             with anyio.move_on_after(STORING_SECONDS, shield=True):
-                await contexts.telling.store()
+                await contexts.people_log.store()
         return replace(loaded, skipped_columns=reader.skipped_columns) if isinstance(loaded, Loaded) else loaded
 
     async def _import(self, importing: FileImport, after: Sequence[EventFileId]) -> LoadOutcome:
@@ -217,7 +217,7 @@ class ImporterSession:
                 found = await importing.stage()
             case _:
                 found = await importing.apply()
-        await importing.contexts.telling.store()
+        await importing.contexts.people_log.store()
         if isinstance(found, str):
             return GaveWay(found)
         if found.ids:
@@ -233,9 +233,9 @@ class ImporterSession:
 
     def _contexts(self, movement: int, attempt: int) -> Contexts:
         flow = FlowName(self._namespace.rpartition(" ")[0])
-        telling = Telling(self._kept.store, flow, self._importer.name, movement)
+        people_log = PeopleLog(self._kept.store, flow, self._importer.name, movement)
         created = sorted(stream for stream, handler in self._importer.handlers.items() if handler.creates)
-        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary, telling, created=created)
+        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary, people_log, created=created)
 
     def _lane(self, stream: StreamName) -> Lane:
         return self._lanes.setdefault(stream, Lane())
@@ -350,7 +350,7 @@ class ImporterSession:
             return await self._apply_by(handler, stream, records, contexts)
         finally:
             with anyio.move_on_after(STORING_SECONDS, shield=True):
-                await contexts.telling.store()
+                await contexts.people_log.store()
 
     async def _apply_by(
         self, handler: Handler, stream: StreamName, records: Records, contexts: Contexts

@@ -236,7 +236,7 @@ class FileImport:
             if size and first + size < self.file.entry.upserts + self.file.entry.deletes:
                 tally.done = first + size
             load.check()
-            await self.contexts.telling.store()
+            await self.contexts.people_log.store()
             tally.ids = await self.contexts.ids.hold(load.held)
             await transactions.write_mark(transaction, id_, self.mark(tally))
             found.append(tally)

@@ -15,7 +15,7 @@ from pipeline.assembly.commands.status import FlowStatus, UnreadableFlow
 from pipeline.assembly.commands.status import status as read_status
 from pipeline.assembly.progress_counts import progress_words
 from pipeline.cli import exit_codes
-from pipeline.cli.commands.inspection.maintained import maintenance_lines, maintenance_object
+from pipeline.cli.commands.inspection.maintenance_text import maintenance_lines, maintenance_object
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from pipeline.assembly.commands.maintenance.by_hand import prune as prune_flow
+from pipeline.assembly.commands.maintenance.manual import prune as prune_flow
 from pipeline.cli.options import json_option, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import columns, count, printable, size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.assembly.commands.maintenance.by_hand import rebuild as rebuild_flow
+from pipeline.assembly.commands.maintenance.manual import rebuild as rebuild_flow
 from pipeline.cli.options import json_option, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import count, printable

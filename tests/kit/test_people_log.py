@@ -19,7 +19,7 @@ from pipeline.cli.main import run
 from pipeline.codec.documents.people import MAX_FEEDBACK_BYTES
 from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
 from pipeline.kit import Batch, Import, Importer
-from pipeline.kit.ledger.telling import LINES_AT_ONCE, Telling
+from pipeline.kit.ledger.people_log import LINES_AT_ONCE, PeopleLog
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.settings import Settings
 from pipeline.testing.simulated.object_store import MemoryObjectStore
@@ -107,12 +107,12 @@ async def test_feedback_that_cannot_be_stored_is_the_authors_error(
         movement_error = " ".join(movement.problems)
     except pipeline.PipelineError as error:
         movement_error = str(error)
-    assert re.search(rf"test_telling.py, line \d+: {re.escape(message)}", movement_error), movement_error
+    assert re.search(rf"test_people_log.py, line \d+: {re.escape(message)}", movement_error), movement_error
 
 
 async def test_of_two_workers_the_newest_feedback_wins_and_both_logs_stay() -> None:
     store = MemoryObjectStore()
-    older, newer = (Telling(store, FlowName("crm"), "people", 1) for _ in range(2))
+    older, newer = (PeopleLog(store, FlowName("crm"), "people", 1) for _ in range(2))
     older.feedback({"n": 1})
     older.tell(str(FILE), 2, "one")
     newer.feedback({"n": 2})
@@ -128,9 +128,9 @@ async def test_of_two_workers_the_newest_feedback_wins_and_both_logs_stay() -> N
 
 async def test_awaiting_bounds_what_is_in_memory() -> None:
     store = MemoryObjectStore()
-    telling = Telling(store, FlowName("crm"), "people", 1)
+    people_log = PeopleLog(store, FlowName("crm"), "people", 1)
     for number in range(3 * LINES_AT_ONCE):
-        await telling.tell(str(FILE), 2, f"{number}")
+        await people_log.tell(str(FILE), 2, f"{number}")
     assert len(list(store.contents())) == 3
 
 
@@ -166,7 +166,7 @@ async def test_the_first_error_has_a_type_and_a_trace_without_values(source: str
     first = movement.first_error
     assert first is not None
     assert (first.file, first.exception) == ("1/things/full/0", "LookupError")
-    assert first.trace[-1].startswith("test_telling.py, line ")
+    assert first.trace[-1].startswith("test_people_log.py, line ")
     assert first.trace[-1].endswith(", in fail")
     assert any(line.startswith("pipeline/kit/") for line in first.trace)
     assert "hunter2" not in str(first.trace)

@@ -1,6 +1,6 @@
 """What a handler tells people: lines of the log, and feedback. Both are in the object store before the file is marked.
 
-So what was told of an imported file is there, however the process ends; a file that is imported again may be told of again.
+So the words about an imported file are kept, however the process ends. A file that is imported again may be reported twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LINES_AT_ONCE = 2_000
 """Lines that are kept in memory before they are stored, if the handler awaits `tell`; also the most in one object."""
 
 
-class Telling:
+class PeopleLog:
     """Keeps what a handler tells while one call of a session runs. The call loads an Event File or retries records."""
 
     def __init__(self, store: ObjectStore, flow: FlowName, importer: str, movement: int) -> None:
@@ -42,7 +42,7 @@ class Telling:
         self._storing = anyio.Lock()
 
     def tell(self, file: str, line: int, text: str) -> Awaited:
-        """Note a line of the log. Awaiting the result stores what is many."""
+        """Note a line of the log. Awaiting the result stores the lines once there are many."""
         if not isinstance(text, str):
             raise misuse(calling_line(), f"ctx.tell takes a text, not {type(text).__name__}", "Give str(…)")
         self._lines.append(LogLine(datetime.now(UTC), file, line, without_secrets(text)))
@@ -65,7 +65,7 @@ class Telling:
         return Awaited(self)
 
     async def store(self) -> None:
-        """Store all that was told so far."""
+        """Store all that is noted."""
         async with self._storing:
             while self._lines:
                 some = self._lines[:LINES_AT_ONCE]
@@ -106,11 +106,11 @@ class Telling:
 
 
 class Awaited:
-    """What need not be awaited, and may be: then what was told is stored."""
+    """The result of `tell` and `feedback`. It need not be awaited; awaiting it stores what is noted."""
 
-    def __init__(self, telling: Telling | None) -> None:
-        self._telling = telling
+    def __init__(self, people_log: PeopleLog | None) -> None:
+        self._people_log = people_log
 
     def __await__(self) -> Generator[object, None, None]:
-        if self._telling is not None:
-            yield from self._telling.store().__await__()
+        if self._people_log is not None:
+            yield from self._people_log.store().__await__()
