@@ -153,7 +153,8 @@ async def test_log_prints_lines_json_and_csv(source: str, tmp_path: Path, capsys
     assert "1 line written" in await anyio.to_thread.run_sync(lambda: ran("--csv", str(file)))
     with file.open(newline="") as rows:
         assert [row["text"] for row in csv.DictReader(rows)] == [f"'{text}"]  # it begins like a formula
-    assert await anyio.to_thread.run_sync(lambda: ran("--movement", "7")) == ""
+    assert await anyio.to_thread.run_sync(run, ["log", movement.flow, "--movement", "7", *home]) == 1
+    assert "has no Movement 7" in capsys.readouterr().err
 
 
 async def test_the_first_error_has_a_type_and_a_trace_without_values(source: str, tmp_path: Path) -> None:
