@@ -34,6 +34,7 @@ _FIXED_CHARACTERS = 120
 """What a key has at most beside the names of a Flow and a stream: words, numbers, a digest."""
 _MAX_FLOW_CHARACTERS = MAX_KEY_BYTES - _FIXED_CHARACTERS - SHORTENED_CHARACTERS
 _ALONE = re.compile(r".*/binaries/[0-9a-f]{2}/([0-9a-f]{64})")
+_GROWING = re.compile(r"/files\.\d+\.\d+\.jsonl$")
 _PACK_NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -117,6 +118,11 @@ def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> 
 def growing_list_key(flow: FlowName, movement: int, label: Label, attempt: int, entries: int) -> ObjectKey:
     """A File List of a group that is not complete yet; create-only. It is valid once movement.json names it."""
     return ObjectKey(f"{groups_prefix(flow, movement)}{_segment(flow, label)}/files.{attempt}.{entries}.jsonl")
+
+
+def is_growing(key: ObjectKey) -> bool:
+    """Return whether a File List was stored before its group was complete."""
+    return _GROWING.search(key) is not None
 
 
 def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:

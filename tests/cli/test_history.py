@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 
 from pipeline.cli.main import run
+from pipeline.cli.output.timeline import timeline_lines
+from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.lifecycle.wish import Want, Wish
+from pipeline.domain.movement import Movement
+from pipeline.domain.outbox.transitions import due_of, told
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +66,18 @@ def test_json_has_all_members_of_one_movement(capsys: pytest.CaptureFixture[str]
 def test_what_does_not_exist_is_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_pause_is_told_with_times_that_people_read() -> None:
+    said, until = datetime(2026, 3, 1, 2, 0, 5, 123456, tzinfo=UTC), datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+    wish = Wish(Want.PAUSE, "ann@ops", said, "night", until)
+    movement = Movement(FlowName("crm"), 1, said, said)
+    paused = replace(movement, wish=wish, group_wishes={Label("people"): wish})
+    lines = list(timeline_lines(told(replace(paused, due=due_of(movement, paused)))))
+    assert lines == [
+        "Movement 1",
+        "  2026-03-01 02:00:05 UTC  movement.pausing        who ann@ops, until 2026-03-01 06:00:00 UTC",
+        "      night",
+        "  2026-03-01 02:00:05 UTC  group.paused            people who ann@ops, until 2026-03-01 06:00:00 UTC",
+        "      night",
+    ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from pipeline.cli.output.text import moment, printable
 from pipeline.domain.outbox.event import OutboxEvent
+
+_MOMENT = re.compile(r"(?:^| )\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?\+00:00$")
 
 
 def event_object(event: OutboxEvent) -> dict[str, object]:
@@ -29,7 +33,8 @@ def timeline_lines(events: Sequence[OutboxEvent]) -> Iterator[str]:
         if event.movement not in (heading, 0):
             heading = event.movement
             yield f"Movement {heading}"
-        what = f"{event.subject} " if event.subject else ""
+        subject = _MOMENT.sub("", event.subject)  # it only tells one pause from the next
+        what = f"{subject} " if subject else ""
         yield f"  {moment(event.time)}  {event.type.value:<22}  {printable(what + _values(event.data))}".rstrip()
         yield from (f"      {printable(reason)}" for reason in event.reasons)
 
@@ -47,5 +52,7 @@ def _values(data: Mapping[str, object]) -> str:
         elif isinstance(value, int) and not isinstance(value, bool):
             parts.append(f"{name} {value:,}")
         else:
-            parts.append(f"{value}" if name == "status" else f"{name} {value}")
+            text = str(value)
+            text = moment(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else text
+            parts.append(text if name == "status" else f"{name} {text}")
     return ", ".join(parts)

@@ -192,12 +192,15 @@ def group_imported(
     label: Label,
     imported_in: Sequence[int | None],
     at: datetime,
+    *,
+    completed: bool = False,
 ) -> Sequence[OutboxEvent]:
     """All Event Files of a group are imported: one event, none while one is missing or if this Movement imported none.
 
-    `imported_in` has the number of the Movement that imported each file of the group, as its mark says.
+    `imported_in` has the number of the Movement that imported each file of the group, as its mark says. `completed`: the
+    Movement has completed the group, whose files an earlier one has stored and imported.
     """
-    if None in imported_in or movement.number not in imported_in:
+    if None in imported_in or not (completed or movement.number in imported_in):
         return ()
     here = imported_in.count(movement.number)
     data = {"label": label, "files": {"imported": here, "skipped": len(imported_in) - here}}

@@ -22,22 +22,29 @@ from pipeline.ports.destination import Mark
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How many Event Files a Flow has listed, and how many of them the destination has; None if it did not answer."""
+    """How many Event Files a Flow has listed, and how many of them the destination has; None if it did not answer.
+
+    `exported`: no more follow of what the Movement was to move.
+    """
 
     listed: int
     imported: int | None
+    exported: bool = True
 
     def __str__(self) -> str:
+        more = "" if self.exported else "; its export had not ended, so that more are to follow"
         if self.imported is None:
-            return f"{self.listed:,} Event Files are listed; the destination did not say which of them it has"
+            return f"{self.listed:,} Event Files are listed; the destination did not say which of them it has{more}"
         left = self.listed - self.imported
-        return f"{self.imported:,} of {self.listed:,} Event Files are imported, {left:,} to do"
+        return f"{self.imported:,} of {self.listed:,} Event Files are imported, {left:,} to do{more}"
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[FileEntry]], marks: Mapping[EventFileId, Mark] | None) -> Missing:
+    def of(
+        cls, lists: Sequence[Sequence[FileEntry]], marks: Mapping[EventFileId, Mark] | None, *, exported: bool
+    ) -> Missing:
         """Count the entries of File Lists."""
         needed = [entry for entries in lists for entry in applicable(entries, marks or {})]
-        return cls(len(needed), None if marks is None else sum(entry.id in marks for entry in needed))
+        return cls(len(needed), None if marks is None else sum(entry.id in marks for entry in needed), exported)
 
 
 async def latest_for(flows: FlowStore, name: FlowName, verb: Verb) -> tuple[Flow, Movement]:

@@ -68,10 +68,11 @@ class GroupListing:
         return [entry for entry in own if entry.id.stream not in reached]
 
     async def complete(self) -> tuple[ObjectKey | None, Sequence[FileEntry]]:
-        """Store the complete list, unless it names nothing new; return its key and its entries."""
+        """Store the complete list, unless one is known that names the same; return its key and its entries."""
         entries = self._before + in_lane_order([*self._of_earlier_attempts(()), *self._ended])
-        if entries == self._listed:
-            return self._movement.file_lists.get(self._label), entries
+        known = self._movement.file_lists.get(self._label)
+        if entries == self._listed and not (known and object_keys.is_growing(known)):
+            return known, entries
         movement = self._movement
         key = object_keys.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
         await self._put(key, entries)

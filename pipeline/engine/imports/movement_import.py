@@ -15,6 +15,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
+from pipeline.domain.object_keys import is_growing
 from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.existing_records import ExistingRecords
@@ -168,6 +169,7 @@ class MovementImport:
         return ""
 
     async def _import_group(self, announced: GroupCompleted) -> Work:
+        grown_from = self._grown_from(announced)
         async with self._exclusively(announced):
             entries = await self._read_entries(announced)
             if entries is None:
@@ -176,14 +178,14 @@ class MovementImport:
                 case Turn.LATER:
                     return Work.DONE
                 case Blocked(reason):
-                    if announced.grown_from is None:
+                    if grown_from is None:
                         await self._fail(entries, reason)
                         self.done.add(announced.key)
                     return Work.DONE
                 case Turn.NOW:
                     pass
-            if announced.grown_from is not None:
-                lanes = plan_grown(entries, self.marks, announced.grown_from).lanes
+            if grown_from is not None:
+                lanes = plan_grown(entries, self.marks, grown_from).lanes
                 await self._runner.run([lane for lane in lanes if await self._may_begin(lane.stream)])
                 return Work.STOPPED if self._stopping(announced.label) else Work.DONE
             planned = plan(entries, self.marks, announced.shard)
@@ -202,6 +204,16 @@ class MovementImport:
             await self._announce_next_step(announced, entries, planned.lanes)
         await self._note_imported_group(announced.label, entries)
         return Work.DONE
+
+    def _grown_from(self, announced: GroupCompleted) -> int | None:
+        """Return from which position on the list of a group that is not complete is to be imported; None if it is complete.
+
+        A message that was sent again, after a resume for example, does not say it. The key of the list does.
+        """
+        it = self.movement
+        if announced.grown_from is None and is_growing(announced.key) and not it.exported and it.origin is None:
+            return 0
+        return announced.grown_from
 
     async def _may_begin(self, stream: StreamName) -> bool:
         """Return whether files of a stream may be loaded before all of its group are listed."""

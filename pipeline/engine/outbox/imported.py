@@ -8,6 +8,7 @@ from datetime import datetime
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label
 from pipeline.domain.movement import Movement
+from pipeline.domain.object_keys import groups_prefix
 from pipeline.domain.outbox.event import OutboxEvent
 from pipeline.domain.outbox.transitions import group_imported
 from pipeline.domain.planning.compaction import applicable
@@ -20,4 +21,6 @@ def imported_events(
     """Return the event that all `entries` of the File List of a group are imported, if they are."""
     needed = applicable(entries, marks)
     imported_in = [marks[entry.id].movement if entry.id in marks else None for entry in needed]
-    return group_imported(movement, label, imported_in, at)
+    stored_here = movement.file_lists.get(label, "").startswith(groups_prefix(movement.flow, movement.number))
+    new = any(entry.id.movement == movement.number for entry in entries)
+    return group_imported(movement, label, imported_in, at, completed=stored_here and not new)

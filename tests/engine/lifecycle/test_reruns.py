@@ -162,13 +162,16 @@ async def test_a_compaction_since_then_does_not_stand_in_the_way_of_a_rerun() ->
 @on_trio
 async def test_what_is_missing_is_said_in_numbers() -> None:
     assert str(Missing(40, 31)) == "31 of 40 Event Files are imported, 9 to do"
+    assert str(Missing(40, 40, exported=False)).endswith(
+        "0 to do; its export had not ended, so that more are to follow"
+    )
     assert "40 Event Files are listed; the destination did not say" in str(Missing(40, None))
     world = world_of()
     movement = await cancelled(world)
     lists = [await world.flows.read_file_list(key) for key in movement.file_lists.values()]
     flow = await world.flows.read_flow(FLOW)
     async with world.destination.open(flow.marks_namespace) as session:
-        missing = Missing.of(lists, await session.marks())
+        missing = Missing.of(lists, await session.marks(), exported=True)
     assert missing == Missing(sum(map(len, lists)), len(world.destination.loads))
     assert 0 < len(world.destination.loads) < missing.listed
 

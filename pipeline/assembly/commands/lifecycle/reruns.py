@@ -97,4 +97,4 @@ async def _missing(runtime: Runtime, latest: Movement) -> Missing:
     flow = await runtime.flows.read_flow(latest.flow)
     lists = [await runtime.flows.read_file_list(key) for _, key in sorted(latest.file_lists.items())]
     marks = await ask_marks(flow, runtime.store) if lists else None
-    return Missing.of(lists, {} if marks is None else marks.by_file)
+    return Missing.of(lists, {} if marks is None else marks.by_file, exported=latest.exported)
