@@ -22,7 +22,11 @@ from pipeline.connectors.postgres.ddl.create_table import (
     unnamed_key_statement,
 )
 from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
-from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
+from pipeline.connectors.postgres.ddl.evolution.constraints import (
+    ForeignKeyName,
+    definitions_by_table,
+    drop_former_constraints,
+)
 from pipeline.connectors.postgres.ddl.evolution.dependents import make_room
 from pipeline.connectors.postgres.ddl.evolution.names import belongs_elsewhere, names_at_creation, take_name
 from pipeline.connectors.postgres.ddl.evolution.partitions import (
@@ -34,7 +38,7 @@ from pipeline.connectors.postgres.ddl.evolution.partitions import (
     parent_of,
     stand_in,
 )
-from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences
+from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences, own_sequences
 from pipeline.connectors.postgres.ddl.evolution.types import untype
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
@@ -106,12 +110,17 @@ def ensure_table(
         was_empty = True
     else:
         was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
+        renamed: Mapping[str, str] = {}
         if before is not None and before != schema:
-            _follow(connection, table, before, schema, ledger)
+            renamed = _follow(connection, table, before, schema, ledger)
             table = existing_table(connection, schema)
         added = [column for column in native["columns"] if column["name"] not in table.columns]
         for column in added:
             _add_column(connection, table, column, native)
+            if column["name"] in renamed and column["name"] in schema.primary_keys:
+                _fill_key(connection, table, column, renamed[column["name"]])
+        if renamed:
+            own_sequences(connection, native)
         if before is not None:
             _ensure_key(connection, table, native, ledger)
         elif native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
@@ -140,11 +149,11 @@ def existing_table(connection: Connection, schema: StreamSchema) -> TargetTable:
 
 def _follow(
     connection: Connection, table: TargetTable, before: StreamSchema, schema: StreamSchema, ledger: FlowLedger
-) -> None:
-    """Change the table, which the Flow has created, as the source's has changed."""
+) -> Mapping[str, str]:
+    """Change the table, which the Flow has created, as the source's has changed; return the new names of renamed columns."""
     former, native = postgres_native(before), postgres_native(schema)
     if name_of(former) != name_of(native):
-        return
+        return {}
     _end_inheritance(connection, former, native)
     objects, keys = ledger.created_objects(), partial(_foreign_keys, ledger)
     untype(connection, table.sql, objects)
@@ -161,8 +170,10 @@ def _follow(
         objects=objects,
         keys=keys,
     )
+    tables = [qualified(*name_of(it)) for it in (native, *native.get("partitions", ()))]
+    earlier = definitions_by_table(connection, tables) if columns.renamed else {}
     columns.rename_and_drop()
-    drop_former_constraints(connection, former, native, keys, partial(_natives_of_ours, ledger))
+    drop_former_constraints(connection, former, native, keys, partial(_natives_of_ours, ledger), earlier)
     if "postgresql" not in schema.native:
         constraints_out.drop_former_constraints(connection, before, schema, partial(_tables, ledger))
     follow_sequences(connection, former, native)
@@ -171,6 +182,7 @@ def _follow(
     PartitionEvolution(connection, table, schema.stream, objects, _flow_tables(connection, ledger)).follow(
         former, native
     )
+    return columns.renamed
 
 
 def _end_inheritance(connection: Connection, former: Native, native: Native) -> None:
@@ -313,6 +325,16 @@ def _add_column(connection: Connection, table: TargetTable, column: Native, nati
             _run_all(connection, statements)
     except psycopg.errors.InsufficientPrivilege:
         return
+
+
+def _fill_key(connection: Connection, table: TargetTable, column: Native, former: str) -> None:
+    """Give a new column of the key the values of the former one of its name: its rows are found by them.
+
+    It is not an UPDATE, so that no trigger fires.
+    """
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column['name'])}"
+    with suppress(psycopg.DataError), connection.transaction():  # then the source's records have other keys
+        run_single(connection, f"{alter} TYPE {column['type']} USING {quoted(former)}::text::{column['type']}")
 
 
 def _index_key(connection: Connection, table: TargetTable, key: Sequence[str]) -> None:

@@ -55,6 +55,10 @@ WHERE NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = p.oid AND k.
 GROUP BY 1 ORDER BY max(p.depth) DESC
 """
 """The table and those from which it inherits the NOT NULL of a column, parents first: each has to give it up itself."""
+_EXPRESSION = """
+SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d
+JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = %s AND a.attname = %s
+"""
 _OLDEST_WITH_INPUT_IS_VALID = 160000
 _OLDEST_WITH_SET_EXPRESSION = 170000
 _KINDS = {"s": "STORED", "v": "VIRTUAL"}
@@ -98,6 +102,11 @@ class ColumnEvolution:
             if (new := names.get(column.get("number"), name)) != name and name in self._columns
         }
 
+    @property
+    def renamed(self) -> Mapping[str, str]:
+        """The new names of columns that have other ones now, by their former names."""
+        return self._renamed
+
     def rename_and_drop(self) -> None:
         """Give renamed columns their new names, and drop those that the source has no more."""
         for name in [name for name in self._renamed if self._columns[name].inherited]:
@@ -119,14 +128,22 @@ class ColumnEvolution:
         """Change what is declared for each column. One that cannot be altered is dropped, to be added again."""
         for column in self._now:
             was, present = self._former.get(column["name"]), self._columns.get(column["name"])
-            if was is None or present is None or _declared(was) == _declared(column):
+            if was is None or present is None:
                 continue
-            if was.get("generated") != column.get("generated"):
+            is_of_others = bool(column.get("generated")) and self.renamed and not self._computes(column)
+            if _declared(was) == _declared(column) and not is_of_others:
+                continue
+            if was.get("generated") != column.get("generated") or is_of_others:
                 if not present.inherited:
                     self._change_expression(column, present)
             elif not column.get("generated"):
                 type_ = present.type if present.inherited else self._alter(column, was, present)
                 self._alter_own(column, was, type_)
+
+    def _computes(self, column: Native) -> bool:
+        """Whether the column is computed here from the columns that have these names now."""
+        row = self._connection.execute(_EXPRESSION, (self._table.oid, column["name"])).fetchone()
+        return row is not None and row[0] == column["generated"]["expression"]
 
     def _alter(self, column: Native, was: Native, present: TargetColumn) -> str:
         """Change the type and the identity of a column; return the type that it has then."""
@@ -180,12 +197,17 @@ class ColumnEvolution:
         generated, name = column.get("generated"), column["name"]
         if generated is None and present.generated == "s":
             self._run([f"{self._alter_column(name)} DROP EXPRESSION"], f"Column {name}")
+        elif generated is not None and self._needs_new_columns(generated):
+            self._drop(name)  # it is added after them
         elif generated is not None and self._can_set_expression(generated, present):
             self._run([f"{self._alter_column(name)} SET EXPRESSION AS ({generated['expression']})"], f"Column {name}")
         else:
             definition = column_definition(column, self._native, self._connection.info.server_version)
             place = f"ALTER TABLE {self._table.sql}"
             self._run([f"{place} DROP COLUMN {quoted(name)}", f"{place} ADD COLUMN {definition}"], f"Column {name}")
+
+    def _needs_new_columns(self, generated: Mapping[str, str]) -> bool:
+        return any(it["name"] in generated["expression"] for it in self._now if it["name"] not in self._columns)
 
     def _can_set_expression(self, generated: Mapping[str, str], present: TargetColumn) -> bool:
         is_new_enough = self._connection.info.server_version >= _OLDEST_WITH_SET_EXPRESSION

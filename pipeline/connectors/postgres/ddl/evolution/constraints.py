@@ -70,17 +70,21 @@ def drop_former_constraints(
     now: Native,
     keys: Callable[[], Set[ForeignKeyName]],
     natives: Callable[[], Sequence[Native]],
+    earlier: Mapping[str, Definitions],
 ) -> None:
     """Drop or rename what the description `before` has and `now` has not, of the table and its partitions.
+
+    `earlier` has the definitions of these tables before columns were renamed, if any was: a definition of the same text may be of
+    another column now. What the source's rows may contradict is dropped, too: all rows may come again.
 
     Foreign keys among `keys()` go with the key that they refer to; post_load.py creates them again. So do checks of child
     tables that `natives()` describe without them: these have got them from the table.
     """
     partitions = {name_of(partition): partition for partition in now.get("partitions", ())}
-    _Evolution(connection, name_of(now), keys, natives).run(before, now)
+    _Evolution(connection, name_of(now), keys, natives).run(before, now, earlier)
     for partition in before.get("partitions", ()):
         if (name := name_of(partition)) in partitions:
-            _Evolution(connection, name, keys, natives).run(partition, partitions[name])
+            _Evolution(connection, name, keys, natives).run(partition, partitions[name], earlier)
 
 
 class _Evolution:
@@ -98,9 +102,9 @@ class _Evolution:
         self._sql = qualified(*table)
         self._keys = keys
 
-    def run(self, before: Native, now: Native) -> None:
+    def run(self, before: Native, now: Native, earlier: Mapping[str, Definitions]) -> None:
         former, wanted = _definitions(before), _definitions(now)
-        if former == wanted:
+        if former == wanted and not earlier and not any(map(_is_unchecked, wanted[0].values())):
             return
         constraints, indexes = present_definitions(self._connection, self._sql)
         present = (
@@ -111,9 +115,11 @@ class _Evolution:
                 if text and not constraints.get(name, "").startswith(_WITH_AN_INDEX)
             },
         )
-        for old, new, here, is_index in zip(former, wanted, present, (False, True), strict=True):
+        known = earlier.get(self._sql, present)
+        for old, new, here, was, is_index in zip(former, wanted, present, known, (False, True), strict=True):
             for name in old.keys() & here.keys():
-                if here[name] == new.get(name) or old[name] == new.get(name):
+                is_same = old[name] == new.get(name) and here[name] == was.get(name)
+                if (is_same or here[name] == new.get(name)) and not _is_unchecked(here[name]):
                     continue
                 renamed = next((it for it, text in new.items() if text == here[name] and it not in here), None)
                 if renamed is None:
@@ -157,6 +163,11 @@ class _Evolution:
         for child in children:
             if child in described and all(it["name"] != name for it in described[child].get("constraints", ())):
                 run_single(self._connection, f"ALTER TABLE {qualified(*child)} DROP CONSTRAINT {quoted(name)}")
+
+
+def _is_unchecked(definition: str) -> bool:
+    """Whether rows may contradict a constraint. It takes no time to create it again."""
+    return definition.endswith(" NOT VALID")
 
 
 def _definitions(native: Native) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -8,6 +8,12 @@ from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 
+_OWNER = """
+SELECT a.attname::text FROM pg_depend AS d JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND d.objid = to_regclass(%(sequence)s) AND d.deptype = 'a'
+  AND d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(table)s)
+"""
+
 
 def follow_sequences(connection: Connection, before: Native, now: Native) -> None:
     """Rename, create and give to their owners the sequences that differ between the descriptions `before` and `now`."""
@@ -29,6 +35,16 @@ def follow_sequences(connection: Connection, before: Native, now: Native) -> Non
         if not sequence["identity"] and owner != owned.get(_name_of(sequence)):
             column = f"{table}.{quoted(owner)}" if owner else "NONE"
             run_single(connection, f"ALTER SEQUENCE {qualified(*_name_of(sequence))} OWNED BY {column}")
+
+
+def own_sequences(connection: Connection, now: Native) -> None:
+    """Give sequences that renamed columns of the table own to the columns that have their names now."""
+    table = qualified(*name_of(now))
+    for sequence in now.get("sequences", ()):
+        name = qualified(*_name_of(sequence))
+        owner = connection.execute(_OWNER, {"sequence": name, "table": table}).fetchone()
+        if sequence["owned"] and not sequence["identity"] and owner not in (None, (sequence["column"],)):
+            run_single(connection, f"ALTER SEQUENCE {name} OWNED BY {table}.{quoted(sequence['column'])}")
 
 
 def _restart(connection: Connection, before: Native, now: Native) -> None:

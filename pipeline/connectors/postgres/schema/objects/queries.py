@@ -88,8 +88,11 @@ FROM pg_sequence AS s JOIN pg_class AS c ON c.oid = s.seqrelid JOIN pg_namespace
 LEFT JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
      AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
 LEFT JOIN LATERAL (SELECT f.adrelid, f.adnum FROM pg_depend AS x JOIN pg_attrdef AS f ON f.oid = x.objid
+                   JOIN pg_class AS k ON k.oid = f.adrelid JOIN pg_namespace AS m ON m.oid = k.relnamespace
+                   JOIN pg_attribute AS b ON b.attrelid = f.adrelid AND b.attnum = f.adnum
                    WHERE x.classid = 'pg_attrdef'::regclass AND x.refclassid = 'pg_class'::regclass AND x.refobjid = c.oid
-                   ORDER BY 1, 2 LIMIT 1) AS u ON true
+                   ORDER BY k.relispartition, m.nspname COLLATE "C", k.relname COLLATE "C", b.attname COLLATE "C"
+                   LIMIT 1) AS u ON true
 CROSS JOIN LATERAL (SELECT format('AS %%s INCREMENT BY %%s MINVALUE %%s MAXVALUE %%s START WITH %%s CACHE %%s%%s',
     format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
     CASE WHEN s.seqcycle THEN ' CYCLE' ELSE ' NO CYCLE' END) AS options) AS o
