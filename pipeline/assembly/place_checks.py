@@ -139,7 +139,9 @@ def _ensure_disjoint(source: Location, destination: Location) -> None:
             "Name another destination."
         )
     if nested:
-        raise ConfigurationError(f"Of {source.url} and {destination.url} one contains the other. Name another one.")
+        raise ConfigurationError(
+            f"One of {source.url} and {destination.url} contains the other. Name places that do not overlap."
+        )
 
 
 def _ensure_outside(place: Location, home: Path) -> None:
