@@ -16,6 +16,11 @@ RETIRED = [
     r"\bunfit\b", r"obstructed", r"quarantine(?!d)", r"import_apart\b(?!`)", r"\bpromises\b(?![`\"])", r"SharedMover",
     r"\bso many\b",
 ]  # fmt: skip
+HOUSEHOLD = {
+    "aftercare", "apart", "beginning", "by_hand", "by_itself", "by_turns", "complaint", "draining", "following", "keeping",
+    "so_far", "telling",
+}  # fmt: skip
+"""Names that do not say what a module is about."""
 ALLOWED = {
     "glossary.md": RETIRED,
     "CHANGELOG.md": [r"import_apart\b(?!`)"],
@@ -33,3 +38,7 @@ def test_a_retired_word_does_not_come_back(pattern: str) -> None:
         if re.search(pattern, line, re.IGNORECASE)
     ]
     assert found == []
+
+
+def test_no_module_has_a_household_name() -> None:
+    assert {path.stem for path in (ROOT / "pipeline").rglob("*.py")} & HOUSEHOLD == set()
