@@ -60,7 +60,7 @@ class PlatformApp:
 
     async def end(self, transfer: str, **body: object) -> None:
         """Report the end as soon as all is exported."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while (await self.call("POST", f"{CONNECT}/progress/{transfer}", json=body))[0] == 409:  # noqa: ASYNC110
                 await anyio.sleep(0.1)
 

@@ -21,7 +21,7 @@ async def read_stream(server: Server, wanted: int, **headers: str) -> list[dict[
     """Return the first events of a stream."""
     found: list[dict[str, Any]] = []
     url = f"{server.url}/api/v1/flows/crm/events/stream"
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with server.client.get(url, headers={**AUTHORIZED, **headers}) as answer:
             assert answer.content_type == "text/event-stream"
             async for line in answer.content:

@@ -254,7 +254,7 @@ async def test_a_progress_keeps_the_movement_alive(
     monkeypatch.setattr(ProgressKeeper, "report", watched)
     await app.ready(number)
     await app.post(f"/{number}/progress", {"percent": 10, "message": "loading"})
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not seen:  # noqa: ASYNC110  # the worker has no event for it
             await anyio.sleep(0.05)
     assert [one.text for one in seen[:2]] == ["loading", "loading"]
@@ -344,7 +344,7 @@ async def test_a_movement_that_the_app_gives_up_after_a_stop_is_cancelled(
     app, server, settings, number = begun
     await app.ready(number)
     flows = server.site.runtime.flows
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not any(one.in_hand for one in await flows.read_progress(FlowName("crm"), number)):  # noqa: ASYNC110
             await anyio.sleep(0.05)
     status, found = await server.request("POST", "/api/v1/flows/crm/actions/stop", json={})

@@ -69,7 +69,7 @@ async def moved(tmp_path: Path) -> AsyncIterator[tuple[Server, Settings]]:
             await api.call("PUT", f"/1/streams/{name}/files/0", data=b'{"upsert":{"id":1,"name":"a"}}')
             await api.call("POST", f"/1/groups/{name}/complete", {"files": {name: 1}})
         cloud = await App.of(server, Side.DESTINATION)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 status, state = await cloud.call("GET", "?wait=1")
                 if status == 200 and state["exported"]:

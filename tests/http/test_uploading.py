@@ -291,7 +291,7 @@ async def test_nothing_is_begun_while_the_one_before_is_imported(tmp_path: Path)
         await api.put(0, lines((1, "a")))
         await api.complete(1)
         await api.end()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not (await server.get("/api/v1/flows/crm/movements/1"))[1]["exported"]:  # type: ignore[index]  # noqa: ASYNC110
                 await anyio.sleep(0.1)
         status, problem = await api.begin()
@@ -307,7 +307,7 @@ async def test_an_app_that_sends_files_for_long_is_no_app_that_stands_still(
     await api.begin()
     for number in range(3):
         await api.put(number, lines((number, "a")))
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while len(noted) <= number:  # noqa: ASYNC110  # the worker has no event for it
                 await anyio.sleep(0.05)
     await api.complete(3)

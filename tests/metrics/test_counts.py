@@ -104,7 +104,7 @@ async def test_a_file_is_skipped_only_if_an_earlier_movement_imported_it(tmp_pat
             wanted += movement.totals.files_skipped
             with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
                 db.execute("INSERT INTO person(name) VALUES('one more')")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while (found := await scrape(url)).get(skipped, 0) < wanted:  # noqa: ASYNC110  the process has no event for it
                 await anyio.sleep(0.02)
     assert movement.totals.files_skipped > 0

@@ -38,7 +38,7 @@ def _moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         db.execute("INSERT INTO users VALUES (1, 'Ada')")
 
 
-async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something holds."""
     with anyio.fail_after(seconds):
         while not holds():  # noqa: ASYNC110
@@ -224,7 +224,7 @@ def test_listen_verifies_with_a_public_key_what_the_private_one_has_signed(monke
             assert run([*add, "env:PUBLIC_KEY"]) == 2
             assert run([*add, "env:KEY"]) == 0
             assert run(["notify", "test", "here"]) == 0
-            out, _ = listener.communicate(timeout=20)
+            out, _ = listener.communicate(timeout=60)
         finally:
             listener.kill()
     assert (listener.returncode, orjson.loads(out)["type"]) == (0, "app-data-pipeline.test")
@@ -239,7 +239,7 @@ def _try_listener(listener: subprocess.Popen[str]) -> None:
     assert "refused: The request has no valid signature" in listener.stderr.readline()
     assert run([*add, "--secret", "env:FIRST"]) == 0
     assert run(["notify", "test", "here"]) == 0
-    out, _ = listener.communicate(timeout=20)
+    out, _ = listener.communicate(timeout=60)
     assert orjson.loads(out)["type"] == "app-data-pipeline.test"
     assert listener.returncode == 0
 
