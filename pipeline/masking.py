@@ -58,7 +58,7 @@ def masked(text: str) -> str:
 
 
 def masked_value(value: object) -> object:
-    """Return a value as JSON may hold it, with masked texts, names and numbers. What is of another type becomes its `repr`."""
+    """Return a value as JSON may hold it, with masked texts, names and numbers. A value of another type becomes its `repr`."""
     match value:
         case Mapping():
             return {masked(str(name)): masked_value(one) for name, one in value.items()}

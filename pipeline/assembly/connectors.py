@@ -268,7 +268,7 @@ def _locations(
 
 
 def _urls(stored: str) -> Sequence[str]:
-    """Read what a Flow stores. What is not a URL was an object: to read it as a path would open another place."""
+    """Read what a Flow stores. A text that is no URL was made of an object: read as a path, it would open another place."""
     urls = split_urls(stored)
     for url in urls:
         if "://" not in url:

@@ -182,7 +182,7 @@ def _holds_binary(hint: Any) -> bool:
 
 
 def _is_required(row: Any, name: str, hint: Any) -> bool:
-    """Whether a TypedDict must have a member. What Python says of annotations that are texts is wrong."""
+    """Whether a TypedDict must have a member. Python's own answer is wrong where annotations are texts."""
     while getattr(origin := get_origin(hint), "_name", None) == "ReadOnly":
         (hint,) = get_args(hint)
     return origin is typing.Required or (origin is not typing.NotRequired and name in row.__required_keys__)

@@ -43,7 +43,7 @@ class MeteredObjectStore:
 
     @asynccontextmanager
     async def open_stream(self, key: ObjectKey, *, start: int = 0) -> AsyncIterator[AsyncIterable[bytes]]:
-        """See the port. What is timed is the opening: how fast bytes are read is their consumer's affair."""
+        """See the port. Only the opening is timed: how fast bytes are read depends on their consumer."""
         async with AsyncExitStack() as stack:
             with self._timed("open"):
                 pieces = await stack.enter_async_context(self.opened.open_stream(key, start=start))

@@ -65,7 +65,7 @@ class _Read:
 
 
 class Marks:
-    """The marks of one Flow. What was read is kept: a mark never changes."""
+    """The marks of one Flow. Marks that were read are kept: a mark never changes."""
 
     def __init__(self, store: ObjectStore, namespace: FlowName, read: _Read | None = None) -> None:
         kept = Kept(store, namespace)

@@ -1,7 +1,7 @@
 """A destination that pulls: the app fetches Event Files over HTTP, and reports what became of them.
 
-The HTTP API writes each report into the object store, as the mark of the file or as the reason why it has failed. What
-loads a file here waits for that. So order, time-outs, settlement and `verify` are the same as for any other destination.
+The HTTP API writes each report into the object store, as the mark of the file or as the reason why it has failed. The load
+of a file waits for that report. So order, time-outs, settlement and `verify` are the same as for any other destination.
 """
 
 from __future__ import annotations

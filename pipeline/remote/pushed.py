@@ -1,6 +1,6 @@
 """A destination that is pushed to: a service of the app that takes records over HTTP. docs/reference/http.md has the protocol.
 
-For each Event File it gets `begin`, some `batch` and `end`. What it has already it says in its answer to `begin`. Marks and
+For each Event File it gets `begin`, some `batch` and `end`. Its answer to `begin` says what it has already. Marks and
 rejected records are in the object store, and are written after its answer to `end`: at-least-once, which is harmless
 because records have keys, and each batch has an idempotency key.
 """

@@ -139,7 +139,7 @@ async def send_test(name: str, *, settings: Settings | None = None) -> Answer:
 async def replay(name: str, since: datetime, *, settings: Settings | None = None) -> int:
     """Let an endpoint have again what happened since a moment; return the number of events. Their ids stay the same.
 
-    What it has missed before that moment, it still gets. ConfigurationError when the moment is to come.
+    It also gets all that it has missed before that moment. ConfigurationError when the moment is to come.
     """
     if since > (now := datetime.now(UTC)):
         raise ConfigurationError(

@@ -1,6 +1,6 @@
 """Upserts whose values stand in an array, in the order of the header's columns (format version 2).
 
-Such a line is a third shorter, and needs no names to be looked up. Who takes records by name gets `NamedLines`.
+Such a line is a third shorter, and needs no names to be looked up. A caller that takes records by name gets `NamedLines`.
 """
 
 from __future__ import annotations

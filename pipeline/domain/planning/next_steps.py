@@ -50,7 +50,7 @@ class NextSteps:
 
     @property
     def facts(self) -> Facts:
-        """What the Movement knows itself of its state. What its workers show is not in it."""
+        """The state as the Movement itself knows it, without what its workers show."""
         it = self.movement
         return Facts(
             flow=shlex.quote(it.flow),

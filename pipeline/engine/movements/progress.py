@@ -221,7 +221,7 @@ class ProgressKeeper:
     async def claim(self) -> Movement:
         """Say that this process begins to work, then read the Movement again and return it.
 
-        Who stops a Movement stores the wish first and looks for claims afterwards. So one of the two sees the other:
+        A process that stops a Movement stores the wish first and looks for claims afterwards. So one of the two sees the other:
         the wish is in what this returns, or the claim is seen.
         """
         self.document.working = True

@@ -114,7 +114,7 @@ class Verifier:
 
 
 class _Comparison:
-    """The comparison of the streams of a scope. What it finds beside their reports gathers in its attributes."""
+    """The comparison of the streams of a scope. Its attributes gather what it finds beside their reports."""
 
     def __init__(
         self,

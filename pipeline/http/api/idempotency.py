@@ -114,7 +114,7 @@ class _Claim:
         return answer
 
     async def end(self, *, answer: dict[str, Any] | None = None, failed: bool = False) -> None:
-        """Store the answer, or that there is none. What another server has stored in the meantime is left alone."""
+        """Store the answer, or that there is none. An answer that another server has stored meanwhile stays."""
         if self._version is not None:
             with suppress(ConflictError):
                 await self.put(self._version, answer=answer, failed=failed)

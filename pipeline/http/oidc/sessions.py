@@ -26,7 +26,7 @@ Purpose = Literal["session", "login"]
 
 
 class Sealer:
-    """Seals and opens texts. What was altered, is late or is for another purpose does not open."""
+    """Seals and opens texts. A text that was altered, is too old or is for another purpose does not open."""
 
     def __init__(self, key: bytes, site: Site) -> None:
         self._key, self._site = key, site

@@ -250,7 +250,7 @@ class ImporterSession:
         return reason_to_give_way(id_, file.movement, after, marked=marked, latest_movement=latest, fenced=fenced)
 
     async def fence(self, movement: int) -> None:
-        """Let no file of this Movement be marked any more. What a handler has in hand, its app alone could refuse."""
+        """Let no file of this Movement be marked any more. Only the app itself could refuse what a handler has in hand."""
         await self._kept.fence(movement)
 
     async def _mark(self, file: FileToLoad, mark: KeptMark, rejections: Sequence[Rejection]) -> LoadOutcome:

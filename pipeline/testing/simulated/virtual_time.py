@@ -104,7 +104,7 @@ def _wait_while_at_work(running: Future[Any], thread: Sequence[int]) -> None:
 
 
 def _is_asleep(thread: int) -> bool:
-    """Whether a thread waits for something but the processor or the disk. Where the system does not tell, it does."""
+    """Whether a thread waits for something but the processor or the disk. If the system does not say, it does."""
     try:
         state = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):

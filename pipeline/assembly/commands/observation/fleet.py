@@ -39,7 +39,7 @@ FLEET_GAUGES = tuple(f"pipeline_{name}" for name in _ALL.split())
 
 
 class FleetGauges:
-    """Keeps the gauges of the fleet fresh. What cannot be read is logged, and missing."""
+    """Keeps the gauges of the fleet fresh. A gauge that cannot be read is logged, and left out."""
 
     def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
         self._runtime, self._metrics = runtime, metrics

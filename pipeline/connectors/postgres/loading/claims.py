@@ -24,7 +24,7 @@ FENCE_TRIES, FENCE_PAUSE_SECONDS = 20, 0.1
 
 
 def fence_flow(location: str, movement: int, connection: Connection, ledger: ImportLedger) -> None:
-    """Fence the Flow. Who asks for it waits no longer for the loads in hand, so their sessions are ended."""
+    """Fence the Flow. The sessions of loads in hand are ended, so that nobody waits for them."""
     for _ in range(FENCE_TRIES):
         if ledger.fence(movement):
             return

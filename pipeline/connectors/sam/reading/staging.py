@@ -39,7 +39,7 @@ class Staging:
         self._db.close(True)
 
     async def read(self, found: ExportFiles) -> None:
-        """Read all files. What is wrong with one ends its table, and no other."""
+        """Read all files. A fault in one ends its table, and no other."""
         await to_thread.run_sync(self._execute, "BEGIN")
         for file in found.files:
             await self._read_file(file)

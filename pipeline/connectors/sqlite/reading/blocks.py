@@ -1,8 +1,8 @@
 """Blocks of rows of a table: packed, and hashed and turned into keys and JSON on demand.
 
 Some dozen rows are packed to one byte string, since most rows of most Movements are unchanged: to keep millions of small
-objects for the life of a block takes more time than to pack them. What the caller asked of a block is prepared in advance
-for the next one, while that is read.
+objects for the life of a block takes more time than to pack them. What the caller has used of a block is prepared for the
+next one while that is read.
 """
 
 from __future__ import annotations

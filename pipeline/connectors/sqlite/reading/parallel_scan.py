@@ -1,6 +1,6 @@
 """A parallel scan of one table: this process and a scan worker alternate over batches of known key ranges.
 
-Whatever goes wrong in the worker, this process scans the batch itself, from where the worker had got to.
+If the worker fails, this process scans the batch itself, from where the worker had got to.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class _Hooked(ast.NodeTransformer):
 
 
 class _Loader(SourceFileLoader):
-    """Compiles a module with the hooks. What Python has compiled before is neither used nor replaced."""
+    """Compiles a module with the hooks. Modules that Python has compiled before are neither used nor replaced."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)

@@ -1,7 +1,7 @@
 """The foreign keys that refer to a table, for a user who cannot suspend them.
 
 A parent that goes would take its children with it (CASCADE) or change them (SET NULL, SET DEFAULT), though no record says
-so. What the source's app wants of the children is in records of their own. So a parent goes only when no row refers to it:
+so. What becomes of the children at the source comes as records of their own. So a parent goes only when no row refers to it:
 a delete that comes too early is rejected, and retried when the other streams have arrived.
 """
 
