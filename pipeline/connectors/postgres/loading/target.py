@@ -198,7 +198,14 @@ class Target:
 
     def same_key(self, row: str, other: str) -> str:
         """Return the condition that two rows have one key."""
-        return " AND ".join(f"{row}.{quoted(name)} = {other}.{quoted(name)}" for name in self.key)
+        return " AND ".join(self._is_equal(name, row, other) for name in self.key)
+
+    def _is_equal(self, name: str, row: str, other: str) -> str:
+        ours, its = f"{row}.{quoted(name)}", f"{other}.{quoted(name)}"
+        column = self.table.columns.get(name)  # none for what identifies a row without a key
+        if column is not None and column.plain_type == "money":  # it is compared with money only, which rounds
+            return f"{ours} = {its}::money AND {ours}::numeric = {its}::numeric"
+        return f"{ours} = {its}"
 
     def same_row(self, row: str, delete: str) -> str:
         """Return the condition that a row is the one that a delete concerns: the texts of their keys are the same, too.
