@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import anyio
+import psycopg
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
@@ -34,6 +35,19 @@ def between(loading: FileToLoad, at_work: anyio.Event, go_on: anyio.Event, befor
             yield block
 
     return FileToLoad(loading.entry, loading.header, blocks(), loading.open_binary, loading.movement)
+
+
+async def until_written(place: Place, text: str) -> None:
+    """Wait until a load in hand has written a row with this text, which is unique."""
+    with psycopg.connect(place.uri) as db, anyio.fail_after(60):
+        while True:
+            try:
+                db.execute("SET lock_timeout = '10ms'")
+                db.execute("INSERT INTO item VALUES (99, %s)", (text,))
+            except psycopg.errors.LockNotAvailable:  # the other transaction has not ended
+                return
+            db.rollback()
+            await anyio.sleep(0.01)
 
 
 async def test_a_load_that_is_in_hand_when_its_movement_is_fenced_commits_nothing(place: Place) -> None:
@@ -113,7 +127,8 @@ async def test_a_load_that_has_collided_with_another_is_repeated_alone(place: Pl
                 at_work = anyio.Event()
                 group.start_soon(load, sessions[number], number, crossing(number, at_work, go_on))
                 await at_work.wait()
-            await anyio.sleep(0.5)  # until both have written what comes first
+            for text in "ab":
+                await until_written(place, text)
             go_on.set()
         assert len(failed) == len(ended) == 1
         (lost,) = failed
