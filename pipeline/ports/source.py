@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import BinaryId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
@@ -16,10 +17,15 @@ from pipeline.ports.object_store import ObjectStore, OpenBody
 ROW_HASH_BYTES = 8
 DIGEST_BYTES = 16
 
+
+class ChangedContentError(TransientError):
+    """A content was another one when it was read again."""
+
+
 StoreBinary = Callable[[OpenBody], Awaitable[BinaryId]]
 """Stores the content that the argument opens as a Binary File, unless it is stored already; returns its id.
 
-The body is opened twice: to compute its id, and to store it. DamagedError when the two reads differ.
+The body is opened twice: to compute its id, and to store it. ChangedContentError when the two reads differ.
 """
 
 StoreContents = Callable[[Sequence[bytes]], Awaitable[Sequence[BinaryId]]]

@@ -9,7 +9,7 @@ import anyio.to_thread
 from blake3 import blake3
 
 from pipeline.domain import object_keys
-from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError, PipelineError, TransientError
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError, PipelineError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.storage.pack_writer import PACKED_BYTES, PackWriter
@@ -17,6 +17,7 @@ from pipeline.engine.storage.packs import Packs, Place
 from pipeline.ports.destination import ContentReader, DestinationSession
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, BytesMoved, Reporter
+from pipeline.ports.source import ChangedContentError
 
 SMALL_BYTES = 1024 * 1024
 """Contents up to this size are read once, into memory; larger ones are read twice, first for their digest."""
@@ -40,7 +41,7 @@ class BinaryFiles:
     async def store(self, open_body: OpenBody) -> BinaryId:
         """Store a content unless it is stored already; return its id. Durable once `flush` has returned.
 
-        TransientError when the content changes while it is read.
+        ChangedContentError when the content changes while it is read.
         """
         digest, size, kept = await _digest(open_body, self._reporter)
         self.given_bytes += size
@@ -170,7 +171,7 @@ def _undamaged(contents: Mapping[BinaryId, bytes]) -> Mapping[BinaryId, bytes]:
 
 def _again(open_body: OpenBody, digest: str, reporter: Reporter) -> OpenBody:
     """Return a body that is checked to be the one with this digest."""
-    changed = TransientError("A file changed while it was read. Run the command again.")
+    changed = ChangedContentError("A file changed while it was read. Run the command again.")
 
     @asynccontextmanager
     async def reopen() -> AsyncIterator[AsyncIterable[bytes]]:

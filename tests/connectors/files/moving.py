@@ -16,14 +16,13 @@ from pipeline.codec.values import key_from_json, to_json
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.files.loading.destination import FilesSession
 from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
-from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key, order
 from pipeline.ports.destination import FileToLoad, Loaded, Rejection, Violation
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import ROW_HASH_BYTES, RowBlock, UnreadRows, UpsertSink
+from pipeline.ports.source import ROW_HASH_BYTES, ChangedContentError, RowBlock, UnreadRows, UpsertSink
 
 FLOW = FlowName("tree")
 Row = dict[str, object]
@@ -41,7 +40,7 @@ class MemoryBinaries:
         if id_ not in self.contents:
             again = await self._read(open_body)
             if blake3(again).hexdigest() != id_:
-                raise DamagedError("the body was not the same both times")
+                raise ChangedContentError("the body was not the same both times")
             self.contents[id_] = again
         return id_
 

@@ -13,10 +13,13 @@ from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
 from pipeline.connectors.files.reading.contents import TICK_SECONDS, settle
-from pipeline.domain.ids import BinaryId
+from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.domain.keys import Key
+from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.ports.object_store import OpenBody
+from pipeline.ports.reporter import SilentReporter
 from pipeline.ports.source import UnreadRows
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.connectors.files.moving import MemoryBinaries, Row, hashes_of, rows_of
 
 LARGE = 3 * 1024 * 1024
@@ -30,12 +33,15 @@ class Meddler(MemoryBinaries):
         self._meddle = meddle
 
     async def store(self, open_body: OpenBody) -> BinaryId:
+        return await super().store(self.meddled(open_body))
+
+    def meddled(self, open_body: OpenBody) -> OpenBody:
         @asynccontextmanager
-        async def meddled() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def reopen() -> AsyncIterator[AsyncIterator[bytes]]:
             async with open_body() as pieces:
                 yield self._meddled(aiter(pieces))
 
-        return await super().store(meddled)
+        return reopen
 
     async def _meddled(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield await anext(pieces)
@@ -115,6 +121,27 @@ async def test_a_file_that_changes_at_every_reading_is_stored_from_a_copy_and_na
     assert row["size"] == LARGE == len(content)
     assert [(log["event"], log["path"]) for log in logs] == [("file_changed_while_read", "f")]
     assert hashed != await hash_now(tmp_path)
+
+
+async def test_a_file_that_changes_between_the_two_readings_of_the_engine_is_stored_from_a_copy(tmp_path: Path) -> None:
+    """The engine reads a large file twice, first for its digest."""
+    file, counter = tmp_path / "f", iter(range(1, 100))
+    file.write_bytes(b"\0" * LARGE)
+    binaries = BinaryFiles(MemoryObjectStore(), FlowName("f"), SilentReporter())
+
+    class Rewriting(Meddler):
+        async def store(self, open_body: OpenBody) -> BinaryId:
+            return await binaries.store(self.meddled(open_body))
+
+    def rewrite() -> None:
+        with file.open("r+b") as opened:
+            opened.seek(LARGE - 10)
+            opened.write(bytes([next(counter)]))
+
+    with capture_logs() as logs:
+        (row,) = await rows_of(FilesSource(tmp_path), Rewriting(rewrite))
+    assert [(log["event"], log["path"]) for log in logs] == [("file_changed_while_read", "f")]
+    assert await binaries.size(BinaryId(str(row["digest"]))) == row["size"] == LARGE
 
 
 async def test_a_change_right_after_the_reading_shows_in_the_hash(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryFile, gettempdir
 from typing import NamedTuple, Self
 
@@ -28,10 +28,9 @@ from pipeline.connectors.files.directories import Parents, open_file
 from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors
 from pipeline.connectors.files.names import shown
 from pipeline.connectors.files.tree import Entry
-from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import BinaryId
 from pipeline.log_events import log
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import ChangedContentError, StoreBinary
 
 ATTEMPTS = 3
 PIECE_BYTES = 1024 * 1024
@@ -77,12 +76,8 @@ async def store_large(root_fd: int, entry: Entry, store_binary: StoreBinary) -> 
     """
     with await to_thread.run_sync(_begin, root_fd, entry) as reading:
         for _ in range(ATTEMPTS - 1):
-            try:
+            with suppress(ChangedContentError):  # it is read again
                 binary = await store_binary(reading.open_body)
-            except DamagedError:
-                if await to_thread.run_sync(reading.is_steady):
-                    raise
-            else:
                 if await to_thread.run_sync(reading.is_steady):
                     return binary, reading.content()
             await to_thread.run_sync(reading.restart)
