@@ -37,6 +37,8 @@ from pipeline.ports.source import (
     OmissionReporter,
     ReferenceChecker,
     RowBlock,
+    RowCount,
+    RowCounter,
     RowEstimator,
     Snapshot,
     Source,
@@ -95,6 +97,17 @@ class CombinedSnapshot:
         """The estimates of all parts."""
         estimators = [part for _, part in self._parts if isinstance(part, RowEstimator)]
         return {name: rows for part in estimators for name, rows in (await part.row_estimates(streams)).items()}
+
+    def can_count(self, stream: StreamName) -> bool:
+        """Whether the part that has the stream can count it."""
+        _, part = self._owners[stream]
+        return isinstance(part, RowCounter) and part.can_count(stream)
+
+    async def count_stream(self, stream: StreamName) -> RowCount:
+        """Count the rows of a stream in the part that has it."""
+        part = await self._owner(stream)
+        assert isinstance(part, RowCounter)
+        return await part.count_stream(stream)
 
     async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
         """The broken foreign keys of all parts."""

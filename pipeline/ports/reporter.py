@@ -33,20 +33,29 @@ class ExportPlanned:
 
 @dataclass(frozen=True, slots=True)
 class RowsRead:
-    """The exporter has read `rows` more rows of a group and encoded some of them, in `encoded_bytes` of JSON lines."""
+    """The exporter has read `rows` more rows of a group and encoded some of them, in `encoded_bytes` of JSON lines.
+
+    Of the contents that the rows name, it has stored `content_bytes`; `unchanged_bytes` were stored before.
+    """
 
     label: Label
     rows: int
     encoded_bytes: int
+    content_bytes: int = 0
+    unchanged_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowsExpected:
-    """The source will read about `rows` of a stream in this Movement; a later number replaces an earlier one."""
+    """The source will read about `rows` of a stream in this Movement; a later number replaces an earlier one.
+
+    They name contents of `content_bytes`, None if that is not known.
+    """
 
     label: Label
     stream: StreamName
     rows: int
+    content_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,10 @@ class RowsFetched:
 
 @dataclass(frozen=True, slots=True)
 class EventFileStored:
-    """An Event File of `size` stored bytes is durable; `adopted` when an earlier attempt had stored it."""
+    """An Event File of `size` stored bytes is durable; `adopted` when an earlier attempt had stored it.
+
+    Its records name contents of `content_bytes`, as far as this process knows.
+    """
 
     label: Label
     id: EventFileId
@@ -67,6 +79,7 @@ class EventFileStored:
     upserts: int
     deletes: int
     adopted: bool = False
+    content_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

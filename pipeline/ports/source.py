@@ -251,6 +251,36 @@ class RowEstimator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RowCount:
+    """How many rows a stream has, and how many bytes the contents have that they name; None if that is not known."""
+
+    rows: int
+    content_bytes: int | None = None
+
+
+@runtime_checkable
+class RowCounter(Protocol):
+    """A Snapshot that can count the rows of a stream beside their export, much faster than that goes."""
+
+    def can_count(self, stream: StreamName) -> bool:
+        """Whether this stream can be counted."""
+        ...
+
+    async def count_stream(self, stream: StreamName) -> RowCount:
+        """Count the rows of a stream. It MAY be cancelled at any time."""
+        ...
+
+
+@runtime_checkable
+class ContentBlock(Protocol):
+    """A block that knows the contents of its rows without reading them."""
+
+    def content_bytes(self) -> int:
+        """Return how many bytes the contents have that its rows name."""
+        ...
+
+
 @runtime_checkable
 class DefinitionReader(Protocol):
     """A Snapshot that also says what its tables have beside rows: indexes, constraints, defaults, generated columns."""

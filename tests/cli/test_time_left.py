@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from pipeline.domain.progress import model
+from pipeline.engine.export import source_progress
 from tests.cli.app import CommandLine, make_database, process_environment
 
 
@@ -46,6 +47,25 @@ def test_what_is_shown_is_a_range_and_is_stored(pipeline: CommandLine, monkeypat
         assert one["came"] >= 0
     flows: Any = pipeline("status", "--json").objects[0]["flows"]
     assert flows[0]["movements"][-1]["time_left_shown"] == result["time_left_shown"]
+
+
+def test_of_a_tree_it_is_shown_too(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree is small, so it is counted at once, and the time left is shown from the first second on."""
+    for name in ("SHOWN_FROM_SECONDS", "LEAST_SECONDS"):
+        monkeypatch.setattr(model, name, 0.0)
+    monkeypatch.setattr(source_progress, "COUNT_AFTER_SECONDS", 0.0)
+    monkeypatch.setenv("PIPELINE_PROGRESS_SECONDS", "0.1")
+    monkeypatch.setenv("PIPELINE_EVENT_FILE_ROWS", "300")
+    for number in range(3_000):
+        file = pipeline.directory / "app" / f"{number % 7}" / f"{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"%d" % number * (number % 400))
+    moved = pipeline("move", "app/", "copy/", "--flow", "files", "--json")
+    assert moved.code == 0, moved.err
+    result: Any = moved.objects[-1]
+    assert result["time_left_shown"]
+    lines: Any = moved.objects
+    assert {group["rows_expected"] for line in lines for group in line.get("groups", ())} >= {3_007}
 
 
 def test_status_is_watched_until_the_movement_has_settled(pipeline: CommandLine) -> None:

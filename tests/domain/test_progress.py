@@ -55,9 +55,9 @@ class Importers:
         self._busy_lanes: set[str] = set()
         self.now = 0.0
 
-    def add(self, file: EventFileId, records: int, seconds: float, at: float) -> None:
+    def add(self, file: EventFileId, records: int, seconds: float, at: float, *, content_bytes: int = 0) -> None:
         self.advance(at)
-        self._model.stored(Label(file.stream), file, records, at)
+        self._model.stored(Label(file.stream), file, records, at, content_bytes=content_bytes)
         self._waiting.append((file, records, seconds))
         self._start(at)
 

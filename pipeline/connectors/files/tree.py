@@ -123,6 +123,16 @@ class Omitted:
         return [item for items in (*self._special.values(), self._links, self._mounts, owners) for item in items.all()]
 
 
+class Unnoted(Omitted):
+    """Notes nothing, and writes nothing to the log: for a second walk."""
+
+    def add_special(self, path: bytes, kind: str) -> None: ...
+
+    def add(self, entry: Entry) -> None: ...
+
+    def add_mount(self, path: bytes) -> None: ...
+
+
 def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
 from pipeline.domain.progress.rates import Rate
+from pipeline.domain.progress.work import Expected, Group, Waiting, Work, units_of, usual
 
 SHOWN_FROM_SECONDS, SHOWN_FROM_PERCENT, LEAST_SECONDS = 20.0, 5, 5.0
 """An estimate is shown once the Movement has worked for so long, or is so far; but not in the first seconds."""
@@ -26,10 +27,9 @@ MOST_DOUBT, DRIFT_SHARE = 0.75, 0.75
 """How far an estimate may be off, as a share of it: at least; more for work of which nothing was measured yet; more while
 the export runs, after which the importers have its processor too; more if the pace of late says otherwise, which counts for
 a quarter; and by three quarters of how far the ends that were foreseen on the way are off from the one foreseen now."""
-MEASURED_SAMPLES, MEASURED_SHARE, USUAL_POWER = 2, 0.02, 0.3
+MEASURED_SAMPLES, MEASURED_SHARE = 2, 0.02
 """A group has a rate of its own from two measurements on. Nothing is known before this share of all was read, and of all was
-loaded: a table of one row says nothing of another. In the rate of groups that are still to come, a large one counts more
-than a small one, by this power of its rows: it is known better, but may differ."""
+loaded: a table of one row says nothing of another."""
 PASS_SHARE, PASS_DOUBT, OVERDUE_SHARE = 0.25, 0.5, 0.25
 """At the end, each pass over the rows of a stream, to make an index or check a foreign key, takes about this share of the time
 in which they were moved, or half as long, or half as long again. Once it has taken longer, a quarter of that is still left."""
@@ -48,39 +48,6 @@ class TimeLeft:
         return (self.low + self.high) / 2
 
 
-@dataclass(slots=True)
-class _Group:
-    """What is known of a group: its streams, and how many rows are `expected` of each, as far as that is known.
-
-    `reading` is in seconds a row, `loading` in seconds a record on one importer. `in_order`: its files load one by one.
-    """
-
-    streams: frozenset[StreamName] | None = None
-    expected: dict[StreamName, int] = field(default_factory=dict)
-    rows: int = 0
-    records: int = 0
-    complete: bool = False
-    in_order: bool = False
-    reading: Rate = field(default_factory=Rate)
-    loading: Rate = field(default_factory=Rate)
-
-    @property
-    def left(self) -> int | None:
-        if self.complete:
-            return 0
-        if self.streams is None or not self.streams <= self.expected.keys():
-            return None
-        return max(0, sum(self.expected.values()) - self.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """An Event File that waits for an importer."""
-
-    group: Label
-    records: int
-
-
 class ProgressModel:
     """Notes what happens, with the time of each event in seconds of any clock that does not go back.
 
@@ -90,11 +57,11 @@ class ProgressModel:
 
     def __init__(self, began: float, percent: int = 0) -> None:
         self._began = self._latest = self._read_at = self._imported_at = self._paced_at = began
-        self._groups: dict[Label, _Group] = {}
-        self._waiting: dict[EventFileId, _Waiting] = {}
+        self._groups: dict[Label, Group] = {}
+        self._waiting: dict[EventFileId, Waiting] = {}
         self._parallel, self._pace = Rate(), Rate()
-        self._gap, self._loaded, self._busy = 0.0, 0, 0
-        self._largest, self._in_order, self._has_changed = 0, False, False
+        self._gap, self._loaded, self._busy = 0.0, 0.0, 0
+        self._largest, self._in_order, self._has_changed = 0.0, False, False
         self._percent = self._percent_before = percent
         self._paused = False
         self._passes: Mapping[StreamName, int] = {}
@@ -105,13 +72,13 @@ class ProgressModel:
 
     def plan(self, label: Label, streams: Sequence[StreamName]) -> None:
         """Note that these streams of a group are to be read, after those of the groups before."""
-        group = self._groups.pop(label, None) or _Group()
+        group = self._groups.pop(label, None) or Group()
         group.streams = frozenset(streams)
         self._groups[label] = group
 
-    def expect(self, label: Label, stream: StreamName, rows: int) -> None:
-        """Note about how many rows of a stream are to be read."""
-        self._groups.setdefault(label, _Group()).expected[stream] = rows
+    def expect(self, label: Label, stream: StreamName, rows: int, content_bytes: int | None = None) -> None:
+        """Note about how many rows of a stream are to be read, and the bytes of the contents that they name."""
+        self._group(label).expected[stream] = Expected(rows, content_bytes)
 
     def passes(self, passes: Mapping[StreamName, int]) -> None:
         """Note how often the destination goes over all rows of a stream at the end: for indexes and foreign keys."""
@@ -122,44 +89,64 @@ class ProgressModel:
         self._finishing = at if self._finishing is None else self._finishing
         self._note(at)
 
-    def read(self, label: Label, rows: int, at: float, *, changed: bool = True) -> None:
-        """Note that more rows of a group were read. `changed`: some of them become records."""
-        group = self._groups.setdefault(label, _Group())
+    def read(
+        self,
+        label: Label,
+        rows: int,
+        at: float,
+        *,
+        changed: bool = True,
+        content_bytes: int = 0,
+        unchanged_bytes: int = 0,
+    ) -> None:
+        """Note that more rows of a group were read. `changed`: some of them become records.
+
+        Contents that they name were stored, of `content_bytes`, or had been before, of `unchanged_bytes`.
+        """
+        group, units = self._group(label), units_of(rows, content_bytes)
         group.rows += rows
+        group.units += units
+        group.unchanged += units_of(0, unchanged_bytes)
+        group.gathered += units if changed else 0
         self._has_changed |= changed
-        group.reading.add(rows, at - self._read_at)
+        for rate in (group.reading, group.reading_new) if changed else (group.reading,):
+            rate.add(units, at - self._read_at)
         self._keep_pace(at - self._read_at, at)
         self._read_at = at
         self._note(at)
 
-    def stored(self, label: Label, file: EventFileId, records: int, at: float) -> None:
-        """Note that an Event File is stored, which is to be imported."""
-        group = self._groups.setdefault(label, _Group())
-        group.records += records
+    def stored(self, label: Label, file: EventFileId, records: int, at: float, *, content_bytes: int = 0) -> None:
+        """Note that an Event File is stored, which is to be imported, with the contents that it names."""
+        group, units = self._group(label), units_of(records, content_bytes)
+        group.stored += units
+        group.gathered = max(0.0, group.gathered - units)
         group.in_order = self._in_order = file.phase is Phase.INCREMENTAL
-        self._largest = max(self._largest, records)
+        self._largest = max(self._largest, units)
         if not self._waiting:
             self._imported_at = at
-        self._waiting.setdefault(file, _Waiting(label, records))
+        self._waiting.setdefault(file, Waiting(label, units))
         self._note(at)
 
     def completed(self, label: Label, at: float) -> None:
         """Note that a group is read."""
-        group = self._groups.setdefault(label, _Group())
-        group.complete = True
-        group.reading.lose(at - self._read_at)  # what a group takes besides its rows
+        group = self._group(label)
+        group.complete, group.gathered = True, 0.0
+        group.reading_to_come.lose(at - self._read_at)  # what a group takes besides its rows
         self._read_at = at
         self._note(at)
 
     def imported(self, label: Label, file: EventFileId, records: int, seconds: float, at: float) -> None:
         """Note that an Event File was imported, which took so long by itself."""
-        self._waiting.pop(file, None)
-        self._loaded += records
-        self._groups.setdefault(label, _Group()).loading.add(max(1, records), seconds)
+        units = self._waiting.pop(file, Waiting(label, records)).units
+        self._loaded += units
+        self._group(label).loading.add(max(1, units), seconds)
         self._parallel.add(max(seconds, 1e-6), at - self._imported_at)
         self._keep_pace(seconds, at)
         self._imported_at = at
         self._note(at)
+
+    def _group(self, label: Label) -> Group:
+        return self._groups.setdefault(label, Group())
 
     def _keep_pace(self, seconds: float, at: float) -> None:
         """Note that one worker has done work that took these seconds, since the last work was noted."""
@@ -294,8 +281,8 @@ class ProgressModel:
     def _end(self, left: float, at: float) -> float:
         """Return how long it takes to finish the destination, once what is `left`, in seconds, is moved."""
         groups = list(self._groups.values())
-        rows = sum(max(group.rows, sum(group.expected.values())) for group in groups)
-        passed = sum(self._passes.get(it, 0) * rows for group in groups for it, rows in group.expected.items())
+        rows = sum(group.all_rows for group in groups)
+        passed = sum(self._passes.get(it, 0) * one.rows for group in groups for it, one in group.expected.items())
         moved = (self._latest if self._finishing is None else self._finishing) - self._began + left
         end = PASS_SHARE * moved * passed / rows if rows else 0.0
         if self._finishing is None:
@@ -310,91 +297,55 @@ class ProgressModel:
         the pace does, while both go on.
         """
         in_hand = list(self._waiting.values())[: round(at_once)]
-        done = sum(one.records * self._groups[one.group].loading.mean for one in in_hand) / 2
+        done = sum(one.units * self._groups[one.group].loading.mean for one in in_hand) / 2
         if not self._pace.seconds:
             return left
         return max(0.0, left - done) * self._pace.seconds / (self._pace.units + done)
 
-    def _works(self) -> list[_Work] | None:
+    def _works(self) -> list[Work] | None:
         """Return what is left of each group, in the order of the export; None if the rows of one are not known."""
         groups = list(self._groups.values())
-        usual_reading = _usual([group.reading for group in groups])
-        usual_loading = _usual([group.loading for group in groups])
-        rows, records = sum(group.rows for group in groups), sum(group.records for group in groups)
-        if self._has_changed and not records:
+        usual_reading = usual([group.reading_to_come for group in groups])
+        usual_loading = usual([group.loading for group in groups])
+        units, stored = sum(group.units for group in groups), sum(group.stored for group in groups)
+        if self._has_changed and not stored:
             return None  # the first records are still gathered: nobody knows how many of the rows they are
-        share = records / rows if rows else 1.0
-        waiting: dict[Label, int] = {}
+        share = stored / units if units else 1.0
+        waiting: dict[Label, float] = {}
         for one in list(self._waiting.values()):
-            waiting[one.group] = waiting.get(one.group, 0) + one.records
+            waiting[one.group] = waiting.get(one.group, 0) + one.units
         found = []
         for label, group in list(self._groups.items()):
             if (left := group.left) is None:
                 return None
-            measured = group.reading.samples >= MEASURED_SAMPLES
-            reading = group.reading.mean if measured else usual_reading
-            coming = left * (group.records / group.rows if group.records and group.rows else share)
+            rate = group.reading_to_come
+            measured = rate.samples >= MEASURED_SAMPLES
+            reading = rate.mean if measured else usual_reading
+            coming = group.coming(left, share)
             loading = group.loading.mean if group.loading.is_known else usual_loading
             if (left and reading is None) or (loading is None and (coming or label in waiting)):
                 return None
             loading = loading or 0.0
             found.append(
-                _Work(
+                Work(
                     reading=left * (reading or 0.0),
-                    reading_doubt=LEAST_DOUBT + group.reading.doubt if measured else UNSEEN_DOUBT,
+                    reading_doubt=LEAST_DOUBT + rate.doubt if measured else UNSEEN_DOUBT,
                     waiting=waiting.get(label, 0) * loading,
                     coming=coming * loading,
-                    file=min(self._largest, coming + waiting.get(label, 0)) * loading,
+                    file=group.last(coming, waiting.get(label, 0), self._largest) * loading,
                     loading_doubt=LEAST_DOUBT + group.loading.doubt if group.loading.is_known else UNSEEN_DOUBT,
-                    in_order=group.in_order if group.records else self._in_order,
-                    records=coming + waiting.get(label, 0),
+                    in_order=group.in_order if group.stored else self._in_order,
+                    units=coming + waiting.get(label, 0),
                 )
             )
-        return found if found and self._is_measured(rows, found) else None
+        return found if found and self._is_measured(units, found) else None
 
-    def _is_measured(self, rows: int, works: Sequence[_Work]) -> bool:
+    def _is_measured(self, units: float, works: Sequence[Work]) -> bool:
         """Return whether enough was read and loaded for the rates to mean something."""
-        loaded, left = self._loaded, sum(work.records for work in works)
+        loaded, left = self._loaded, sum(work.units for work in works)
         to_read = sum(group.left or 0 for group in list(self._groups.values()))
-        return rows >= MEASURED_SHARE * (rows + to_read) and (not left or loaded >= MEASURED_SHARE * (loaded + left))
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is left of a group, in seconds of one exporter or importer, with how far that may be off; `records` to load.
-
-    `waiting` are files that are stored, `coming` those that the export will store, `file` is one of them.
-    """
-
-    reading: float
-    reading_doubt: float
-    waiting: float
-    coming: float
-    file: float
-    loading_doubt: float
-    in_order: bool
-    records: float
-
-    @property
-    def loading(self) -> float:
-        """What is left to load."""
-        return self.waiting + self.coming
-
-    @property
-    def doubt_of_all(self) -> float:
-        """By how many seconds all may be off together."""
-        return self.reading * self.reading_doubt + self.loading * self.loading_doubt
+        return units >= MEASURED_SHARE * (units + to_read) and (not left or loaded >= MEASURED_SHARE * (loaded + left))
 
 
 def _share(elapsed: float, likely: float) -> float:
     return elapsed / (elapsed + likely) if elapsed + likely > 0 else 0.0
-
-
-def _usual(rates: Sequence[Rate]) -> float | None:
-    """Return the mean of the rates that are known; None if none is.
-
-    Large tables count more, since a small one takes long for its rows; but not by all of their rows, which differ.
-    """
-    weights = [rate.units**USUAL_POWER for rate in rates]
-    weighted = sum(weight * rate.mean for weight, rate in zip(weights, rates, strict=True))
-    return weighted / sum(weights) if any(weights) else None

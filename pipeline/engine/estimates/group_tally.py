@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.domain.progress.work import units_of
 from pipeline.ports.reporter import (
     EventFileFailed,
     EventFileImported,
@@ -44,6 +45,8 @@ class GroupTally:
     rows_read: int = 0
     rows_fetched: int = 0
     rows_expected: dict[str, int] = field(default_factory=dict)
+    content_bytes: int = 0
+    content_bytes_expected: dict[str, int] = field(default_factory=dict)
     files_stored: int = 0
     bytes_stored: int = 0
     complete: bool = False
@@ -91,11 +94,12 @@ class GroupTally:
 
         Rows that the source fetches before the exporter reads them count half when they are fetched.
         """
-        expected = sum(self.rows_expected.values())
+        contents = self.content_bytes if self.content_bytes_expected else 0
+        expected = units_of(sum(self.rows_expected.values()), sum(self.content_bytes_expected.values()))
         if not expected:
             return 0.0
         read = (self.rows_fetched + self.rows_read) / 2 if self.rows_fetched else self.rows_read
-        return min(1.0, read / expected)
+        return min(1.0, (read + units_of(0, contents)) / expected)
 
     @property
     def seconds(self) -> float:
@@ -117,8 +121,11 @@ class GroupTally:
         match event:
             case RowsRead():
                 self.rows_read += event.rows
+                self.content_bytes += event.content_bytes + event.unchanged_bytes
             case RowsExpected():
                 self.rows_expected[event.stream] = event.rows
+                if event.content_bytes is not None:
+                    self.content_bytes_expected[event.stream] = event.content_bytes
             case RowsFetched():
                 self.rows_fetched += event.rows
             case EventFileStored():

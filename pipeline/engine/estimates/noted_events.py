@@ -26,12 +26,12 @@ def note_event(model: ProgressModel, event: Event, at: float) -> None:
     match event:
         case ExportPlanned(label, streams):
             model.plan(label, streams)
-        case RowsExpected(label, stream, rows):
-            model.expect(label, stream, rows)
-        case RowsRead(label, rows, encoded_bytes):
-            model.read(label, rows, at, changed=encoded_bytes > 0)
+        case RowsExpected(label, stream, rows, content_bytes):
+            model.expect(label, stream, rows, content_bytes)
+        case RowsRead(label, rows, encoded_bytes, stored, unchanged):
+            model.read(label, rows, at, changed=encoded_bytes > 0, content_bytes=stored, unchanged_bytes=unchanged)
         case EventFileStored(label, file, _, upserts, deletes):
-            model.stored(label, file, upserts + deletes, at)
+            model.stored(label, file, upserts + deletes, at, content_bytes=event.content_bytes)
         case GroupComplete(label):
             model.completed(label, at)
         case ImportPlanned(label, pending):

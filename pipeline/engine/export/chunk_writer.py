@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import anyio.to_thread
 import orjson
@@ -205,7 +206,8 @@ class ChunkWriter:
             data = await anyio.to_thread.run_sync(lambda: writer.finish(header))
             entry = await store_event_file(self._store, header, data, upserts=writer.upserts, deletes=writer.deletes)
         self.stored.append((header, entry))
-        context.reporter.report(EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes))
+        stored = EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes)
+        context.reporter.report(replace(stored, content_bytes=self._content_bytes))
         if self._listing is not None and covers.until is not None:  # after the last chunk, the complete list follows
             await self._listing.grow([entry for _, entry in (*self._adopted, *self.stored)])
 

@@ -21,6 +21,7 @@ from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_listing import GroupListing
 from pipeline.engine.export.source_checks import check_label
+from pipeline.engine.export.source_progress import counting_rows
 from pipeline.engine.export.stream_changes import StreamChanges
 from pipeline.engine.export.stream_export import OpenRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
@@ -136,7 +137,8 @@ class GroupExport:
         schema, stored = stream.schema, len(changes.stored)
         rows: OpenRows | None = partial(open_rows_along, self._snapshot, schema) if stream.present else None
         before = known if stream.present else None
-        await changes.export(schema, rows, partial(self._guard.allows, schema, before), listing)
+        async with counting_rows(self._snapshot, schema, changes.state, self._attempt.context.reporter):
+            await changes.export(schema, rows, partial(self._guard.allows, schema, before), listing)
         if len(changes.stored) == stored and stream.present and known != schema:
             await changes.store_schema(schema)
         deletes = 0 if stream.present else sum(entry.deletes for _, entry in changes.stored[stored:])

@@ -24,7 +24,7 @@ from pipeline.engine.export.state_builder import RangeRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.reporter import RowsRead
-from pipeline.ports.source import ArrayRowBlock, RowBlock, RowRejection, UnreadRows, UpsertSink
+from pipeline.ports.source import ArrayRowBlock, ContentBlock, RowBlock, RowRejection, UnreadRows, UpsertSink
 
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows | UnreadRows]]
 OpenRows = Callable[[Known], OpenedRows]
@@ -88,11 +88,11 @@ class StreamExport:
                 raise DefectError(f"{self._label}: rows that the source reports as unchanged are not the old range")
             await self._pass_unchanged(diff, block.last_key)
         elif diff is not None and diff.is_all(len(block), block.digest()):
-            await self._pass_unchanged(diff, block.last_key())
+            await self._pass_unchanged(diff, block.last_key(), _content_bytes(block))
         else:
             await self._compare_rows(block)
 
-    async def _pass_unchanged(self, diff: RangeDiff, last_key: Key) -> None:
+    async def _pass_unchanged(self, diff: RangeDiff, last_key: Key, content_bytes: int = 0) -> None:
         """Pass over all rows of the current range, which are as they were.
 
         The range stays current while it reaches further than `last_key`: new rows may follow in it.
@@ -103,7 +103,7 @@ class StreamExport:
             await self._end_range()
         else:
             self._rows.add(diff.old.load_keys(), diff.old.hashes, diff.old.digest)
-        self._report(RowsRead(self._label, diff.old.rows, 0))
+        self._report(RowsRead(self._label, diff.old.rows, 0, unchanged_bytes=content_bytes))
 
     async def _pass_unread(self, unread: UnreadRows) -> None:
         """Pass over rows that cannot be read: those that are stored count as they are stored."""
@@ -121,7 +121,7 @@ class StreamExport:
 
     async def _compare_rows(self, block: RowBlock) -> None:
         keys, hashes = self._checks.read(block)
-        start, line_bytes = 0, 0
+        start, line_bytes, given = 0, 0, self._binaries.given_bytes
         while start < len(keys):
             end = min(len(keys), start + self._limits.event_file_rows)
             if self._old.diff is None:
@@ -134,7 +134,9 @@ class StreamExport:
                 start = known
             if known < end or (start == len(keys) and _ends_at(keys[-1], self._old.diff)):
                 await self._end_range()
-        self._report(RowsRead(self._label, len(keys), line_bytes))
+        stored = self._binaries.given_bytes - given
+        unchanged = max(0, _content_bytes(block) - stored)
+        self._report(RowsRead(self._label, len(keys), line_bytes, stored, unchanged))
 
     async def _add_new(self, part: BlockPart) -> int:
         """Add rows after all old ranges; return the bytes of their lines."""
@@ -206,6 +208,10 @@ class StreamExport:
     async def _next_range(self) -> None:
         if await self._old.advance() is None and not self._state_complete:
             await self._writer.begin_phase(Phase.FULL, self._last_until)
+
+
+def _content_bytes(block: RowBlock) -> int:
+    return block.content_bytes() if isinstance(block, ContentBlock) else 0
 
 
 def _without_long_lines(lines: bytes, positions: Sequence[int], sink: UpsertSink) -> bytes:

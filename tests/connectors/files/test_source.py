@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
 from pipeline.connectors.files.directories import closing_fd, open_root
+from pipeline.connectors.files.schema import DEFAULT_STREAM
 from pipeline.connectors.files.tree import Omitted, walk
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.ports.source import UnreadRows
@@ -90,6 +92,23 @@ async def test_special_files_are_skipped_and_named(tmp_path: Path) -> None:
         assert await keys_of(FilesSource(tmp_path)) == [("z",)]
     logged = [(log["event"], log["path"], log["kind"], log["skipped"]) for log in logs]
     assert logged == [("special_file_skipped", "pipe", "fifo", 1), ("special_file_skipped", "socket", "socket", 2)]
+
+
+async def test_a_tree_is_counted_with_the_bytes_of_its_files(tmp_path: Path) -> None:
+    """What is special is neither counted nor named a second time."""
+    for name, size in (("a", 5), ("d/b", 70_000), ("d/e/c", 0)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * size)
+    (tmp_path / "link").symlink_to("d/b")
+    os.mkfifo(tmp_path / "fifo")
+    rows = await rows_of(FilesSource(tmp_path), MemoryBinaries())
+    async with FilesSource(tmp_path).open_snapshot() as snapshot:
+        with capture_logs() as logs:
+            found = await snapshot.count_stream(DEFAULT_STREAM)
+        assert snapshot.can_count(DEFAULT_STREAM)
+        assert not snapshot.can_count(StreamName("other"))
+    assert (found.rows, found.content_bytes) == (len(rows), 70_005)
+    assert not logs
 
 
 async def test_excluded_paths_and_import_metadata_are_not_part_of_the_tree(tmp_path: Path) -> None:

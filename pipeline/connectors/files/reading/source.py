@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -31,16 +31,17 @@ from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_
 from pipeline.connectors.files.reading.contents import Content, digest_large, read_contents, store_large
 from pipeline.connectors.files.reading.mounts import ensure_mounted
 from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
-from pipeline.connectors.files.tree import Entry, Kind, Omitted, Unread, walk
+from pipeline.connectors.files.tree import Entry, Kind, Omitted, Unnoted, Unread, walk
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import UnreadRows, UpsertSink
+from pipeline.ports.source import RowCount, UnreadRows, UpsertSink
 
 BLOCK_ENTRIES = 500
 GROUPS_AT_ONCE = 2
+COUNTED_AT_ONCE = 2_000
 _FILE = Kind.FILE
 _NAMES = ",".join(column.name for column in HASHED_COLUMNS).encode()
 _Checked = Mapping[bytes, tuple[str, int]]
@@ -116,6 +117,19 @@ class FilesSnapshot:
     async def streams(self) -> Sequence[StreamSchema]:
         return (self._schema,)
 
+    def can_count(self, stream: StreamName) -> bool:
+        return stream == self._schema.stream
+
+    async def count_stream(self, stream: StreamName) -> RowCount:
+        """Count the entries, and the bytes in their files."""
+        rows = size = 0
+        with closing(self._walk(Unnoted())) as found:
+            while batch := await to_thread.run_sync(lambda: list(islice(found, COUNTED_AT_ONCE))):
+                entries = [one for one in batch if isinstance(one, Entry)]
+                rows += len(entries)
+                size += sum(entry.status.st_size for entry in entries if entry.kind is _FILE)
+        return RowCount(rows, size)
+
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock | UnreadRows]]:
         if schema.stream != self._schema.stream:
@@ -185,6 +199,9 @@ class FilesBlock:
 
     def last_key(self) -> Key:
         return (from_bytes(self._entries[-1].path),)
+
+    def content_bytes(self) -> int:
+        return sum(entry.status.st_size for entry in self._entries if entry.kind is _FILE)
 
     def keys(self) -> Sequence[Key]:
         return [(from_bytes(entry.path),) for entry in self._entries]
