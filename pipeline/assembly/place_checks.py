@@ -135,13 +135,18 @@ def _ensure_disjoint(source: Location, destination: Location) -> None:
         nested = is_tree and (one.is_relative_to(other) or other.is_relative_to(one))
     if same:
         raise ConfigurationError(
-            f"{source.url} and {destination.url} are the same place: source and destination at once. "
+            f"{_named(source)} and {_named(destination)} are the same place: source and destination at once. "
             "Name another destination."
         )
     if nested:
         raise ConfigurationError(
-            f"One of {source.url} and {destination.url} contains the other. Name places that do not overlap."
+            f"One of {_named(source)} and {_named(destination)} contains the other. Name places that do not overlap."
         )
+
+
+def _named(place: Location) -> str:
+    """Return the path as it was given, or the URL of a place that has none."""
+    return place.url if place.path is None else str(place.path)
 
 
 def _ensure_outside(place: Location, home: Path) -> None:

@@ -271,7 +271,7 @@ async def test_an_empty_mount_point_of_fstab_is_an_error_until_it_is_mounted_or_
         (tmp_path / "fstab").write_text("\n".join(["# /dev/sda1 / ext4 rw 0 1", "tmpfs none swap sw", "", *lines]))
         await keys_of(FilesSource(root, one_file_system=one_file_system))
 
-    monkeypatch.setattr("pipeline.connectors.files.reading.mounts.FSTAB", tmp_path / "fstab")
+    monkeypatch.setattr("pipeline.connectors.files.mounts.FSTAB", tmp_path / "fstab")
     entry = f"/dev/sdb1 {tmp_path}/r/my\\040data ext4 rw,nofail 0 2"
     with pytest.raises(RefusedError, match=r"my data.* is not mounted"):
         await read(entry)
@@ -327,3 +327,19 @@ async def test_names_in_two_normal_forms_are_two_files_where_the_file_system_tel
         pytest.skip("to this file system both names are the same")
     await flow.move()
     assert described(source) == described(destination)
+
+
+async def test_an_empty_mount_point_of_fstab_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system would hide what was written below it. One that has files is no mount point that waits."""
+    (tmp_path / "fstab").write_text(f"/dev/sdb1 {tmp_path / 'disk'} ext4 rw 0 2\n")
+    monkeypatch.setattr("pipeline.connectors.files.mounts.FSTAB", tmp_path / "fstab")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for root in (disk, disk / "copy"):
+        with pytest.raises(RefusedError, match=r"disk.* is not mounted"):
+            async with FilesDestination(root).open(FLOW):
+                pass
+    assert not list(disk.iterdir())
+    (disk / "a file").touch()
+    async with FilesDestination(disk / "copy").open(FLOW):
+        pass

@@ -28,9 +28,11 @@ from pipeline.connectors.files.loading.file_load import FileLoad
 from pipeline.connectors.files.loading.staging import StagingArea
 from pipeline.connectors.files.loading.state_db import StateDb, read_marks
 from pipeline.connectors.files.loading.tree_writer import ListedName, TreeWriter, exact_name, folded_name
+from pipeline.connectors.files.mounts import ensure_mounted
 from pipeline.connectors.files.names import METADATA_NAME, location_of, shown
 from pipeline.connectors.files.schema import check_schema
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.paths import is_directory
@@ -51,7 +53,7 @@ _LOCKS = METADATA_NAME + b"/locks"
 _STATE_FILE = "state.db"
 LOCK_WAIT_SECONDS = 30.0
 """How long a load waits for another one of the same Event File: two workers that meet at one file take less, mostly."""
-LOCK_POLL_SECONDS = 0.1
+LOCK_POLL_SECONDS, LOCK_SHOWN_SECONDS = 0.1, 5.0
 
 
 class FilesDestination:
@@ -84,7 +86,8 @@ class FilesDestination:
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[FilesSession]:
-        """Open the directory, and create it if its parent exists."""
+        """Open the directory, and create it if its parent exists. RefusedError when its file system is not mounted."""
+        await to_thread.run_sync(ensure_mounted, self._root, abandon_on_cancel=True)
         with closing_fd(await to_thread.run_sync(_open_or_create, self._root)) as root_fd:
             await to_thread.run_sync(_make_metadata, self._root, root_fd)
             with (
@@ -202,6 +205,10 @@ def _open_or_create(root: Path) -> int:
             f"{what}: its parent directory does not exist; create it, or check the path"
         ) from error
     except (FileExistsError, NotADirectoryError) as error:
+        if not root.exists():
+            raise ConfigurationError(
+                f"{root}: this is a link to {what}, which is not there; create that directory, or correct the link"
+            ) from error
         raise ConfigurationError(f"{what}: this is not a directory; name a directory to move the tree to") from error
     except OSError as error:
         raise translate(error, what) from error
@@ -234,21 +241,41 @@ def _listed_name_of(root_fd: int) -> ListedName:
 
 @asynccontextmanager
 async def _lock(locks_fd: int, name: str, what: str) -> AsyncIterator[None]:
-    """Hold the lock `name`. TransientError that names `what` when another worker has it for `LOCK_WAIT_SECONDS`.
+    """Hold the lock `name`. TransientError that names `what` when another worker has it and has not run for `LOCK_WAIT_SECONDS`.
 
-    No lock file is left. The package `filelock` is not used: it takes paths, not a name in an open directory.
+    A worker that runs shows it by the time of its lock file: a load may take long. No lock file is left. The
+    package `filelock` is not used: it takes paths, not a name in an open directory.
     """
-    deadline = anyio.current_time() + LOCK_WAIT_SECONDS
+    deadline, shown_at = anyio.current_time() + LOCK_WAIT_SECONDS, None
     while (fd := _try_lock(locks_fd, name)) is None:
+        if shown_at != (shown_at := _time_of(locks_fd, name)):
+            deadline = anyio.current_time() + LOCK_WAIT_SECONDS
         if anyio.current_time() >= deadline:
             # Not GaveWay: the other load may fail, and a file that gave way without a mark counts as failed.
             raise TransientError(f"another worker is loading {what}; run the command again")
         await anyio.sleep(LOCK_POLL_SECONDS)
     with closing_fd(fd):
         try:
-            yield
+            with unwrap_exception_group():
+                async with anyio.create_task_group() as beside:
+                    beside.start_soon(_show_running, fd, name=f"hold {what}")
+                    yield
+                    beside.cancel_scope.cancel()
         finally:
             os.unlink(name, dir_fd=locks_fd)
+
+
+async def _show_running(fd: int) -> None:
+    while True:
+        os.utime(fd)
+        await anyio.sleep(LOCK_SHOWN_SECONDS)
+
+
+def _time_of(locks_fd: int, name: str) -> int | None:
+    try:
+        return os.stat(name, dir_fd=locks_fd, follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _try_lock(locks_fd: int, name: str) -> int | None:

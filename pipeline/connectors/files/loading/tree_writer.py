@@ -181,7 +181,10 @@ class TreeWriter:
         return Parents(self._root_fd, self._make_directories if create else open_directory)
 
     def holds(self, record: Upsert, parents: Parents) -> bool:
-        """Whether the file exists with this time, size and content. If so, its permissions are set."""
+        """Whether the file exists with this time, size and content. If so, its permissions are set.
+
+        Those of a file with other names are not: the names may be a person's, such as an earlier copy of the tree.
+        """
         try:
             with self._step(record.path):
                 parent_fd, name = parents.of(record.path)
@@ -191,7 +194,11 @@ class TreeWriter:
                     status = os.fstat(fd)
                     if not _is_alike(status, record) or _digest(fd) != record.digest:
                         return False
-                    os.fchmod(fd, kept_mode(record.mode, record.attributes, status))
+                    mode = kept_mode(record.mode, record.attributes, status)
+                    if mode != stat.S_IMODE(status.st_mode):
+                        if status.st_nlink > 1:
+                            return False
+                        os.fchmod(fd, mode)
         except (BlockedPathError, InvalidRecordError, RefusedError):
             return False  # writing the file is right then, and reports the error if it persists
         return True

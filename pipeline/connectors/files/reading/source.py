@@ -27,9 +27,9 @@ from pipeline.connectors.files.attributes import NONE, SET_ID, Attributes, read_
 from pipeline.connectors.files.concurrency import for_each, grouped
 from pipeline.connectors.files.directories import closing_fd, directory, open_root
 from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors, translate
+from pipeline.connectors.files.mounts import ensure_mounted
 from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_of, shown
 from pipeline.connectors.files.reading.contents import Content, digest_large, read_contents, store_large
-from pipeline.connectors.files.reading.mounts import ensure_mounted
 from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
 from pipeline.connectors.files.tree import Entry, Kind, Omitted, Unnoted, Unread, walk
 from pipeline.domain.errors import ConfigurationError, DefectError

@@ -13,15 +13,16 @@ FSTAB = Path("/etc/fstab")
 """The file systems that this machine mounts when it starts: fstab(5)."""
 
 
-def ensure_mounted(root: Path, *, one_file_system: bool) -> None:
+def ensure_mounted(root: Path, *, one_file_system: bool = False) -> None:
     """RefusedError when a file system of `FSTAB` is not mounted, and the directory of the tree that it fills is empty.
 
-    With `one_file_system` those below the root do not count.
+    A root that does not exist would be created in the empty mount point. With `one_file_system` file systems below the
+    root do not count.
     """
     top = root.resolve()
     for mount in _mount_points():
         if top.is_relative_to(mount):
-            directory = top
+            directory = top if top.is_dir() else mount
         elif mount.is_relative_to(top) and not one_file_system:
             directory = mount
         else:
