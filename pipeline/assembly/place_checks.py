@@ -17,6 +17,8 @@ from pipeline.ports.source import Source
 
 Part = Location | Source | Destination
 
+_SQLITE_HEADER = b"SQLite format 3\0"
+
 
 def ensure_movable(sources: Sequence[Part], destinations: Sequence[Part], home: Path) -> None:
     """ConfigurationError when the sources cannot be moved to the destinations without damage to either, or to `home`."""
@@ -119,9 +121,21 @@ def _ensure_same_kind(source: Location, destination: Location) -> None:
             raise ConfigurationError(
                 f"{source.path}: there is no such file or directory; check the path, and its mount."
             )
+        for place in (source, destination):
+            if place.path is not None and place.path.is_file() and not _may_be_database(place.path):
+                raise ConfigurationError(
+                    f"{place.path}: this is a file, and no SQLite database. Name the directory that holds it."
+                )
         raise ConfigurationError(
-            f"{source.url} cannot be moved to {destination.url}: one is a database, the other a directory tree."
+            f"{_named(source)} cannot be moved to {_named(destination)}: one is a database, the other a directory tree."
         )
+
+
+def _may_be_database(path: Path) -> bool:
+    """Whether a file has the header of SQLite, no content yet, or may not be read."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(_SQLITE_HEADER)) in (b"", _SQLITE_HEADER)
+    return True
 
 
 def _ensure_disjoint(source: Location, destination: Location) -> None:

@@ -253,12 +253,14 @@ def test_limits_of_the_public_platform_are_a_lint(pipeline: CommandLine) -> None
         (("crm", "--flow", "crm"), "Name SOURCE and DESTINATION, or one FLOW"),
         (("a", "b", "c"), "Name SOURCE and DESTINATION, or one FLOW"),
         (("app.db", "app/"), "one is a database, the other a directory tree"),
+        (("note.txt", "app/"), "note.txt: this is a file, and no SQLite database"),
     ],
 )
 def test_wrong_usage_is_one_message(pipeline: CommandLine, arguments: tuple[str, ...], reason: str) -> None:
     pipeline("flow", "create", "crm", "app.db", "copy.db")
     run(Path("copy.db"), "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT, code TEXT NOT NULL)")
     run(Path("other.db"), "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT, code TEXT NOT NULL)")
+    Path("note.txt").write_text("This file is larger than the header of a database.")
     outcome = pipeline("check", *arguments)
     assert outcome.code == 2
     assert reason in outcome.err

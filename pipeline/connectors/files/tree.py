@@ -22,7 +22,7 @@ from typing import NamedTuple
 from pipeline.connectors.files.attributes import Items
 from pipeline.connectors.files.directories import directory, open_directory
 from pipeline.connectors.files.errors import GONE, UnreadableEntryError, entry_errors
-from pipeline.connectors.files.names import shown
+from pipeline.connectors.files.names import MAX_PATH_BYTES, MAX_PATH_SEGMENTS, shown
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.log_events import log
 
@@ -163,7 +163,7 @@ def walk(
                     level.close()
                     below = level.prefix + name
                     try:
-                        levels.append(_Level(root_fd, below, excluded))
+                        levels.append(_level_below(root_fd, below, excluded, len(levels)))
                     except UnreadableEntryError as error:
                         yield Unread(
                             below, below[:-1] + b"0", f"{error}; what lies below it is left as it was"
@@ -192,6 +192,16 @@ def walk(
     finally:
         for level in levels:
             level.close()
+
+
+def _level_below(root_fd: int, prefix: bytes, excluded: frozenset[bytes], depth: int) -> _Level:
+    """Enter a directory. Paths below it that no destination takes would cost more with each level, without an end."""
+    if depth >= MAX_PATH_SEGMENTS or len(prefix) >= MAX_PATH_BYTES:
+        raise UnreadableEntryError(
+            f"the directory {shown(prefix.rstrip(b'/'))!r}: paths below it have more than {MAX_PATH_SEGMENTS:,} segments or "
+            f"{MAX_PATH_BYTES:,} bytes; move it further up, then run the command again"
+        )
+    return _Level(root_fd, prefix, excluded)
 
 
 def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[list[bytes], set[bytes]]:

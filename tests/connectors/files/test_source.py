@@ -212,3 +212,21 @@ def test_a_directory_of_many_files_takes_less_than_100_bytes_for_each(tmp_path: 
             tracemalloc.stop()
         assert sum(1 for _ in entries) == 4_999
     assert peak < 100 * 5_000
+
+
+async def test_what_lies_too_deep_is_named_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each level costs more than the one above: a tree without an end would never be read."""
+    monkeypatch.setattr("pipeline.connectors.files.tree.MAX_PATH_SEGMENTS", 4)
+    (tmp_path / "a/b/c/d/e/f").mkdir(parents=True)
+    (tmp_path / "z").touch()
+    found: list[object] = []
+    async with FilesSource(tmp_path).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            async for block in blocks:
+                found += [block] if isinstance(block, UnreadRows) else block.keys()
+    (unread,) = [one for one in found if isinstance(one, UnreadRows)]
+    assert found[:4] == [("a",), ("a/b",), ("a/b/c",), ("a/b/c/d",)]
+    assert found[-1] == ("z",)
+    assert unread.first == ("a/b/c/d/",)
+    assert "more than 4 segments" in unread.reason
