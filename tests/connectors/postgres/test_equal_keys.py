@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.ids import Phase
+from pipeline.domain.movement import Status
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
 from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.owners import owned_place
 from tests.connectors.postgres.places import Place
+from tests.connectors.sqlite import databases
 from tests.contracts.destination import file_to_load
 from tests.servers.postgresql import PostgresqlServer
 
@@ -74,3 +78,20 @@ async def test_a_row_with_a_new_equal_key_stays_when_no_row_refers_to_it_any_mor
         await succeed(movements)
         assert copy.rows("SELECT id::text FROM n") == [("2.50",)]
         assert await equal(movements)
+
+
+async def test_of_two_keys_that_are_equal_here_alone_one_is_rejected(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE item (k TEXT NOT NULL PRIMARY KEY, v TEXT)")
+    databases.run(source, "INSERT INTO item VALUES ('c', '1'), ('C', '2'), ('d', '3')")
+    place.run("CREATE EXTENSION citext", "CREATE TABLE item (k citext PRIMARY KEY, v text)")
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    for _ in range(2):
+        movement = await movements.move()
+        assert movement.status is Status.INCOMPLETE
+        assert '["c"] was rejected: the destination\'s table keeps the row out' in movement.problems[0]
+        assert place.rows("SELECT k::text, v FROM item ORDER BY k") == [("C", "2"), ("d", "3")]
+    databases.run(source, "DELETE FROM item WHERE k = 'C'")
+    await succeed(movements)
+    assert place.rows("SELECT k::text, v FROM item ORDER BY k") == [("c", "1"), ("d", "3")]
+    assert await equal(movements)

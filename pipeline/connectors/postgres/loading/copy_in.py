@@ -188,7 +188,9 @@ class Staging:
             return self._update_and_insert(columns, stage)
         written = [quoted(name) for name in columns if name not in target.kept]
         update = ", ".join(f"{name} = excluded.{name}" for name in written)
-        action = f"UPDATE SET {update}" if written else "NOTHING"
+        row = quoted(target.table.name)
+        only = f" WHERE {target.replaced_row(row, 'excluded')}" if target.keeps_keys else ""
+        action = f"UPDATE SET {update}{only}" if written else "NOTHING"
         return [f"{self._insert(columns, stage)} ON CONFLICT ({quoted_list(target.key)}) DO {action}"], bool(written)
 
     def _update_and_insert(self, columns: Sequence[str], stage: str) -> tuple[Sequence[str], bool]:
@@ -201,7 +203,8 @@ class Staging:
         if not written:
             return [insert], False
         update = ", ".join(f"{quoted(name)} = {target.staged_value(name)}" for name in written)
-        return [f"UPDATE {target.only} AS t SET {update} FROM {stage} AS s WHERE {self._same_key()}", insert], True
+        same = target.replaced_row("t", "s")
+        return [f"UPDATE {target.only} AS t SET {update} FROM {stage} AS s WHERE {same}", insert], True
 
     def _run(self, statements: Sequence[str], is_counted: bool, staged: int) -> None:
         done = sum(self._connection.execute(statement).rowcount for statement in statements)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -212,7 +213,7 @@ class PostgresDestinationSession:
         return FileLoad(
             connection,
             ledger,
-            target,
+            replace(target, keeps_keys=is_snapshot),
             effects,
             self._references(connection, target),
             partial(read_facts, connection, target, file.header.schema, acts=effects.act),
@@ -346,7 +347,7 @@ class PostgresDestinationSession:
 
         def open_load(schema: StreamSchema) -> FileLoad:
             connection.execute(_AS_THE_APP)
-            target = self._tables.for_retry(connection, ledger, schema)
+            target = replace(self._tables.for_retry(connection, ledger, schema), keeps_keys=True)
             effects = self._side_effects(connection, target)
             facts = partial(read_facts, connection, target, schema, acts=effects.act)
             return FileLoad(connection, ledger, target, effects, self._references(connection, target), facts)

@@ -80,7 +80,8 @@ class Target:
     does not write, because equal keys are identical there. `covers_table`: the stream has every column of the table.
     `has_identity_always`: values of a column GENERATED ALWAYS AS IDENTITY must override it. `must_replace`: such a column
     is outside the key, where no UPDATE may write it. `staged`: the types of columns in the temporary table that are not the
-    table's own, because the table may alter a value.
+    table's own, because the table may alter a value. `keeps_keys`: no row gets a key that is written in another way, such as
+    `C` for `c` in a `citext`: both are keys of the source.
     """
 
     table: TargetTable
@@ -96,6 +97,7 @@ class Target:
     must_replace: bool
     staged: Mapping[str, str]
     row_key: RowKey | None = None
+    keeps_keys: bool = False
 
     @property
     def sql(self) -> str:
@@ -206,6 +208,10 @@ class Target:
         if column is not None and column.plain_type == "money":  # it is compared with money only, which rounds
             return f"{ours} = {its}::money AND {ours}::numeric = {its}::numeric"
         return f"{ours} = {its}"
+
+    def replaced_row(self, row: str, record: str) -> str:
+        """Return the condition that a row is the one that a record replaces."""
+        return self.same_row(row, record) if self.keeps_keys else self.same_key(row, record)
 
     def same_row(self, row: str, delete: str) -> str:
         """Return the condition that a row is the one that a delete concerns: the texts of their keys are the same, too.

@@ -64,7 +64,9 @@ class RejectReason:
         return replace(self, reason=self.reason.split("; Key (")[0])
 
 
-LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
+LOST = RejectReason(
+    "the destination's table keeps the row out: a trigger does, a rule, or a row whose key is equal there, such as `c` and `C`"
+)
 
 VALUE = ("value", "", "", "")
 ZERO = RejectReason("text with the character U+0000, which PostgreSQL cannot hold in text", is_value=True, cause=VALUE)
