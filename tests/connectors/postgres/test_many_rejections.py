@@ -118,7 +118,7 @@ async def test_values_that_a_type_does_not_have_have_the_reason_that_a_copy_give
     good = {name: value for name, (_, value, _) in TYPES.items()}
     bad = {name: value for name, (_, _, value) in TYPES.items()}
     rows: list[dict[str, object]] = [{**good, name: bad[name]} for name in TYPES]
-    rows += [{**good, "h": None}, {**good, "c": bad["c"], "f": bad["f"]}, good]
+    rows += [{**good, "h": None}, {**good, "d": bad["d"], "f": bad["f"]}, good]
     stream = schema({"id": "integer", **dict.fromkeys(TYPES, "text")})
     async with PostgresDestination(place.uri).open(FLOW) as session:
         many = await session.load(file(stream, [upsert(id=n, **row) for n, row in enumerate(rows)]), after=[])
@@ -128,7 +128,7 @@ async def test_values_that_a_type_does_not_have_have_the_reason_that_a_copy_give
     assert isinstance(many, Loaded)
     found = [(it.reason, it.column) for it in sorted(many.rejections, key=lambda it: it.line)]
     assert found == [(it.reason, it.column) for one in alone if isinstance(one, Loaded) for it in one.rejections]
-    assert [column for _, column in found] == [name if name != "b" else None for name in (*TYPES, "h", "c")]
+    assert [column for _, column in found] == [name if name != "b" else None for name in (*TYPES, "h", "d")]
     assert place.rows("SELECT id FROM item ORDER BY id") == [(len(TYPES) + 2,), (100 + len(TYPES) + 2,)]
 
 
