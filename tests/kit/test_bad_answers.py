@@ -118,6 +118,7 @@ async def test_a_row_that_does_not_fit_is_named_and_nothing_of_it_is_moved(
     assert re.search(rf"test_bad_answers.py, line \d+: .*{message}", movement.problems[0]), movement.problems
 
 
+LONG = "x" * 100_000
 PAGES: list[tuple[Any, str]] = [
     (Page(None), "the rows of a page of the stream 'things' are of the type NoneType. Give a list"),  # type: ignore[arg-type]
     (Page("text"), "are of the type str. Give a list"),
@@ -125,6 +126,8 @@ PAGES: list[tuple[Any, str]] = [
     (Page([], total="7"), "the total of a page is '7'. Return a number of rows, or None"),  # type: ignore[arg-type]
     (Page([], total=-1), "the total of a page is -1"),
     (None, "the function for pages returned a NoneType. Return a Page"),
+    (Page([], next=LONG), "the stream 'things' gave the page after 'xxx"),
+    (Page([], next=f"{LONG}\ud800"), "the cursor `next` of a page is 'xxx"),
 ]
 
 
@@ -141,6 +144,7 @@ async def test_a_page_that_is_none_deletes_nothing(page: Any, message: str, tmp_
     movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
     assert movement.status is not pipeline.Status.SUCCESS
     assert re.search(rf"test_bad_answers.py, line \d+: .*{re.escape(message)}", movement.problems[0]), movement.problems
+    assert len(movement.problems[0]) < 600  # a value of any length is shown in part
     assert held(tmp_path) == app.things
 
 
@@ -150,6 +154,9 @@ CHANGES: list[tuple[Any, str]] = [
     (Changes([], [None], cursor="1"), "None is no key of the stream 'things'"),  # type: ignore[list-item]
     (Changes([], ["1"], cursor="1"), "'1' is no key of the stream 'things'"),
     (Changes([], [2**64], cursor="1"), "18446744073709551616 is no key of the stream 'things'"),
+    (Changes([], [LONG], cursor="1"), " is no key of the stream 'things'"),
+    (Changes([], cursor=LONG, more=True), "the change feed of 'things' gave more changes after 'xxx"),
+    (Changes([], cursor=f"{LONG}\ud800"), "the change feed of 'things' returned the cursor 'xxx"),
 ]
 
 
@@ -168,6 +175,7 @@ async def test_changes_that_are_none_delete_nothing(changes: Any, message: str, 
     movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
     assert movement.status is not pipeline.Status.SUCCESS
     assert re.search(rf"test_bad_answers.py, line \d+: .*{re.escape(message)}", movement.problems[0]), movement.problems
+    assert len(movement.problems[0]) < 600  # a value of any length is shown in part
     assert held(tmp_path) == {1: "x", 2: "x"}
 
 

@@ -25,6 +25,12 @@ def text_of(error: BaseException) -> str:
         return f"its text cannot be read, since `__str__` raises {type(failure).__name__}"
 
 
+def described(value: object) -> str:
+    """Return a value of an author's for people, in 100 characters at most, or its type, since rows may be in it."""
+    plain = isinstance(value, str | int | float | bytes | None)
+    return without_secrets(repr(value))[:100] if plain else f"a value of the type {type(value).__name__}"
+
+
 class Secret:
     """A secret as an author's setting. `reveal()` gives its text; it is shown as `Secret(…)` everywhere else."""
 

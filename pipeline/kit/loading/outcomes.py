@@ -20,7 +20,7 @@ from pipeline.kit.calls import (
     raise_own_cancellation,
     shown,
 )
-from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.configuration.secret import described, without_secrets
 from pipeline.kit.declared import Function
 from pipeline.kit.errors import Again, Gone, Refused, Stop
 from pipeline.kit.loading.context import WaitsForIdError
@@ -129,7 +129,7 @@ def ensure_nothing(value: object, function: Function) -> None:
     """ConfigurationError with the author's line when a function returned something: it may stand for what was not applied."""
     if value is not None:
         raise ConfigurationError(
-            f"{line_of(function)}: the function returned {_described(value)}, which says nothing here. Return nothing, and reject "
+            f"{line_of(function)}: the function returned {described(value)}, which says nothing here. Return nothing, and reject "
             "a record by batch.refuse."
         )
 
@@ -139,11 +139,5 @@ def returned_text(value: object, function: Function, what: str) -> str:
     if is_text(value):
         return str(value)  # it may be of a class of the author's, which JSON cannot hold
     raise ConfigurationError(
-        f"{line_of(function)}: the function returned {_described(value)} in place of {what}. Return text."
+        f"{line_of(function)}: the function returned {described(value)} in place of {what}. Return text."
     )
-
-
-def _described(value: object) -> str:
-    """Return a value that a function returned: as it is if it is a short one, else its type, since rows may be in it."""
-    plain = isinstance(value, str | int | float | bytes | None)
-    return without_secrets(repr(value))[:100] if plain else f"a value of the type {type(value).__name__}"

@@ -144,7 +144,7 @@ class RowEncoder:
                 key = tuple([self._key_part(at, part) for at, part in zip(self._key, parts, strict=True)])
             except (TypeError, ValueError, AttributeError) as error:
                 raise UnreadableError(
-                    f"{self._declared.line}: {given!r} is no key of the stream {self._declared.name!r}"
+                    f"{self._declared.line}: {without_secrets(repr(given))[:100]} is no key of the stream {self._declared.name!r}"
                 ) from error
             found.append(EncodedRow(key, orjson.dumps({"delete": self._body(key)})))
         return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
+from pipeline.kit.configuration.secret import described
 from pipeline.log_events import log
 from pipeline.ports.source import ReadProgress
 
@@ -26,7 +27,7 @@ def as_cursor(value: object, where: str, what: str) -> str | None:
         text = str.__str__(value)  # it may be of a class of the author's
         text.encode()
     except (TypeError, UnicodeEncodeError):
-        raise UnreadableError(f"{where}: {what}. Return text, or None where there is none") from None
+        raise UnreadableError(f"{where}: {what} {described(value)}. Return text, or None where there is none") from None
     return text
 
 

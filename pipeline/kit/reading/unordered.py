@@ -20,6 +20,7 @@ from pipeline.domain.ids import ObjectKey
 from pipeline.domain.keys import Key
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import RESTARTED, call, repeated
+from pipeline.kit.configuration.secret import described
 from pipeline.kit.declared import DeclaredStream, Function, Reading
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
@@ -154,12 +155,12 @@ class UnorderedRows:
             if page.next is not None and page.next == after:
                 raise UnreadableError(
                     f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the page after "
-                    f"{after!r} with the same cursor as next. It would never end: return the cursor of the page after it"
+                    f"{described(after)} with the same cursor as next. It would never end: return the cursor of the page after it"
                 )
             if page.next is not None and self.list.repeats(page.next):
                 raise UnreadableError(
-                    f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the cursor {page.next!r} "
-                    "a second time. It would never end: return the cursor of the page after it"
+                    f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the cursor "
+                    f"{described(page.next)} a second time. It would never end: return the cursor of the page after it"
                 )
             number, after = number + 1, page.next
         self.list.end()
@@ -180,7 +181,7 @@ class UnorderedRows:
         where = line_of(self._declared.function)
         if not isinstance(page, Page):
             raise UnreadableError(f"{where}: the function for pages returned a {type(page).__name__}. Return a Page")
-        following = as_cursor(page.next, where, f"the cursor `next` of a page is {page.next!r}")
+        following = as_cursor(page.next, where, "the cursor `next` of a page is")
         rows = as_list(page.rows, f"the rows of a page of the stream {self._declared.name!r}", where)
         if page.total is not None and (type(page.total) is not int or not 0 <= page.total < 2**63):
             raise UnreadableError(f"{where}: the total of a page is {page.total!r}. Return a number of rows, or None")

@@ -19,6 +19,7 @@ from anyio import to_thread
 from pipeline.domain.errors import UnreadableError
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import RESTARTED, call, repeated
+from pipeline.kit.configuration.secret import described
 from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
 from pipeline.kit.reading.contents.stream_contents import StreamContents
 from pipeline.kit.reading.encoding import EncodedRow, rejection_in
@@ -151,9 +152,13 @@ class ChangedRows(UnorderedRows):
             more = changes.more
             self._changes.add(len(rows))
             if more and after == since:
-                raise self._fault(f"gave more changes after {since!r} without a new cursor. It would never end")
+                raise self._fault(
+                    f"gave more changes after {described(since)} without a new cursor. It would never end"
+                )
             if more and after is not None and cursors.repeats(after):
-                raise self._fault(f"gave more changes with the cursor {after!r} a second time. It would never end")
+                raise self._fault(
+                    f"gave more changes with the cursor {described(after)} a second time. It would never end"
+                )
             if after == self._cursor:
                 await self._add(self._now, rows)  # it will come again
             else:
@@ -189,7 +194,7 @@ class ChangedRows(UnorderedRows):
             as_list(given, f"the {what} of the change feed of {self._declared.name!r}", where)
         if changes.cursor is None and (changes.upserts or changes.deletes):
             raise self._fault("returned rows without a cursor. Return the cursor after them")
-        what = f"the change feed of {self._declared.name!r} returned the cursor {changes.cursor!r}"
+        what = f"the change feed of {self._declared.name!r} returned the cursor"
         return replace(changes, cursor=as_cursor(changes.cursor, where, what))
 
     def _fault(self, fault: str) -> UnreadableError:
@@ -231,5 +236,6 @@ def before(cursor: str | None, feed: Feed) -> str | None:
         return None  # before the first day of the calendar is the beginning
     except ValueError:
         raise UnreadableError(
-            f"{feed.line}: the cursor {cursor!r} is neither a number nor an ISO 8601 time, which `lag` needs. Leave `lag` out"
+            f"{feed.line}: the cursor {described(cursor)} is neither a number nor an ISO 8601 time, which "
+            "`lag` needs. Leave `lag` out"
         ) from None
