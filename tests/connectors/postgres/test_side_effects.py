@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.rejection.reasons import LOST
 from pipeline.connectors.postgres.session.connection import connect
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.moving import Movements, succeed
 from tests.connectors.postgres.places import Place
 
 ITEM = schema({"id": "integer", "v": "text"})
@@ -134,3 +137,31 @@ async def test_a_table_without_triggers_costs_no_request(places: tuple[Place, Pl
     connection = connect(parse_location(places[1].uri), "test")
     connection.close()
     assert SideEffects(connection, [], as_replica=False).violations() == []
+
+
+async def test_row_security_that_the_owner_has_to_obey_hides_no_row(
+    make: Callable[[], Place], places: tuple[Place, Place]
+) -> None:
+    source, (superuser, owner) = make(), places
+    source.run(
+        "CREATE TABLE p (id int PRIMARY KEY, v text)",
+        "CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p)",
+        "INSERT INTO p VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+        "INSERT INTO c VALUES (1, 1)",
+        "CREATE POLICY one ON p USING (id = 1) WITH CHECK (id < 3)",
+        *(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" for table in "pc"),
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(owner.uri))
+    await succeed(movements)
+    source.run(
+        "UPDATE p SET v = 'z' WHERE id = 2",
+        "DELETE FROM p WHERE id = 3",
+        "INSERT INTO p VALUES (5, 'n')",
+        "INSERT INTO c VALUES (2, 5)",
+        "ALTER TABLE p ADD y int",
+    )
+    await succeed(movements)
+    for query in ("SELECT * FROM p ORDER BY id", "SELECT * FROM c ORDER BY id"):
+        assert superuser.rows(query) == source.rows(query)
+    forced = "SELECT relname::text FROM pg_class WHERE relforcerowsecurity ORDER BY 1"
+    assert superuser.rows(forced) == [("c",), ("p",)]

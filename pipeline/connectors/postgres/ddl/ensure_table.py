@@ -109,7 +109,7 @@ def ensure_table(
         _create(connection, native, ledger)
         was_empty = True
     else:
-        was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
+        was_empty = _is_empty(connection, table)
         renamed: Mapping[str, str] = {}
         if before is not None and before != schema:
             renamed = _follow(connection, table, before, schema, ledger)
@@ -127,6 +127,13 @@ def ensure_table(
             _index_key(connection, table, schema.primary_keys)
         add_partitions(connection, native)
     return existing_table(connection, schema), was_empty
+
+
+def _is_empty(connection: Connection, table: TargetTable) -> bool:
+    """Whether a table has no row; False if row-level security does not let us see that."""
+    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+        return connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
+    return False
 
 
 def _read_table(connection: Connection, native: Native, stream: StreamName, ledger: FlowLedger) -> TargetTable | None:

@@ -1,5 +1,8 @@
 """Triggers and rules of a table, which would change rows that no record names: suspended while rows are loaded.
 
+So is row-level security that its owner has to obey (FORCE), of the table and those that foreign keys connect with it: it
+hides rows.
+
 `session_replication_role` suspends most of them for superusers. The owner of the table, who is rarely one, disables them in
 the transaction of the load, so nobody else ever sees them disabled. That locks the table against other writers (for a rule
 also against readers) until the transaction ends, so it happens only where there are any.
@@ -29,6 +32,14 @@ UNION ALL
 SELECT t.root, t.relid::text, 'RULE', quote_ident(r.rulename), r.ev_enabled::text, pg_has_role(c.relowner, 'USAGE')
 FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_rewrite AS r ON r.ev_class = t.relid
 WHERE r.ev_type IN ('2', '3', '4')
+UNION ALL
+SELECT DISTINCT t.root, c.oid::regclass::text, 'FORCE', '', 'A', true
+FROM tables AS t CROSS JOIN LATERAL (
+    SELECT t.relid::oid AS oid
+    UNION SELECT k.confrelid FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = t.relid
+    UNION SELECT k.conrelid FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = t.relid
+) AS related JOIN pg_class AS c USING (oid)
+WHERE c.relrowsecurity AND c.relforcerowsecurity AND row_security_active(c.oid) AND pg_has_role(c.relowner, 'USAGE')
 ORDER BY 1, 2, 3, 4
 """
 """Triggers of tables and their partitions for INSERT, UPDATE or DELETE (the bits 4, 8 and 16), and rules for them.
@@ -39,7 +50,10 @@ ORDER BY 1, 2, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class SideEffect:
-    """A trigger or a rule. `table` and `name` are SQL; `enabled` is the catalog's letter; `is_ours`: we own the table."""
+    """A trigger, a rule, or FORCE ROW LEVEL SECURITY, which has no name.
+
+    `table` and `name` are SQL; `enabled` is the catalog's letter; `is_ours`: we own the table.
+    """
 
     table: str
     kind: str
@@ -48,6 +62,8 @@ class SideEffect:
     is_ours: bool
 
     def __str__(self) -> str:
+        if self.kind == "FORCE":
+            return f"FORCE ROW LEVEL SECURITY of {self.table}"
         return f"the {self.kind.lower()} {self.name} of {self.table}"
 
 
@@ -93,7 +109,10 @@ class SideEffects:
         self._suspended.clear()
 
     def _alter(self, one: SideEffect, word: str) -> None:
-        self._connection.execute(f"ALTER TABLE ONLY {one.table} {word} {one.kind} {one.name}".encode())
+        change = f"{word} {one.kind} {one.name}"
+        if one.kind == "FORCE":
+            change = "NO FORCE ROW LEVEL SECURITY" if word == "DISABLE" else "FORCE ROW LEVEL SECURITY"
+        self._connection.execute(f"ALTER TABLE ONLY {one.table} {change}".encode())
 
     def violations(self) -> list[str]:
         """Return what to say of those that cannot be suspended: they may change rows that no record names."""
