@@ -19,9 +19,9 @@ import anyio
 from pipeline.domain.errors import PipelineError
 from pipeline.ports.event_queue import Message
 
-CLOSE_SECONDS = 6.0
-"""How long closing waits for open requests, so that a worker stops in time. Messages of a request that is aborted then
-become visible again when their time-out ends."""
+CLOSE_SECONDS, LEAST_CLOSE_SECONDS = 6.0, 1.0
+"""How long requests go on after the last wait before closing aborts them, so that a worker stops in time: it closes one queue
+after the other. Messages of a request that is aborted then become visible again when their time-out ends."""
 
 Messages = Sequence[Message]
 Poll = asyncio.Task[Messages]
@@ -48,6 +48,7 @@ class LongPolls:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._orphans: dict[Poll, int] = {}
         """Requests without a waiting caller, each with the most messages it may receive."""
+        self._last_wait = math.inf
 
     async def wait(self, max_messages: int, wait_seconds: int) -> Messages:
         """Return the messages of one request. Cancelled, it leaves the request to the next wait."""
@@ -63,8 +64,10 @@ class LongPolls:
 
     async def close(self) -> None:
         """Wait a moment for open requests, then abort them."""
+        now = anyio.current_time()
+        seconds = max(LEAST_CLOSE_SECONDS, min(now, self._last_wait) + CLOSE_SECONDS - now)
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(CLOSE_SECONDS):
+            with anyio.move_on_after(seconds):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
             late = set(self._tasks)
@@ -81,6 +84,7 @@ class LongPolls:
         finally:
             if not done:
                 self._orphans[poll] = max_messages
+                self._last_wait = anyio.current_time()
                 poll.add_done_callback(self._on_orphan_done)
         return poll.result() if done else []
 
