@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.commands.authors.torture import torture as command
 from pipeline.domain.errors import ConfigurationError
+from pipeline.testing.torture import seeds
 from pipeline.testing.torture.interception.instrument import reloaded
 from pipeline.testing.torture.loading import load_subject
 from pipeline.testing.torture.report import as_document, told
@@ -74,7 +75,11 @@ def pool() -> Iterator[ProcessPoolExecutor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(name: str, pool: ProcessPoolExecutor) -> None:
+def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(
+    name: str, pool: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeds, "MOST_SHRUNK", 1)  # most of the time goes into making stories short
+    monkeypatch.setattr(seeds, "BATCH", 1)  # the batches that are begun run to their end, though nobody looks at them
     request = Request((f"tests.testing.planted:{name}",))
     result = torture_in(pool, request, range(MOST_SEEDS))
     assert result.shortest is not None
