@@ -28,6 +28,21 @@ from tests.http.conftest import Server, create_app
 from tests.http.flows import begin, change, settled
 from tests.http.platform_app import CONNECT, FORGE, PlatformApp, platform
 
+WRONG_ENDPOINTS = {
+    "ftp://example.org": "no URL of an endpoint",
+    "nonsense": "no URL of an endpoint",
+    "http://": "no URL of an endpoint",
+    "http://127.0.0.1:0/": "no URL of an endpoint",
+    "http://127.0.0.1:99999/": "it is no URL",
+    "http://[::1": "it is no URL",
+    "http://ex ample/": "no blanks",
+    "http://example.org/\n": "no blanks",
+    "http://user:word@example.org/": "a password",
+    "http://169.254.169.254/": "neither a public address",
+    "http://[::ffff:10.0.0.1]/": "neither a public address",
+    "http://[fe80::1%25eth0]/": "neither a public address",
+}
+
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[tuple[PlatformApp, Settings]]:
@@ -240,9 +255,11 @@ async def test_an_app_sees_its_own_transfers_alone(app: tuple[PlatformApp, Setti
 
 async def test_endpoints_are_public_or_on_this_machine(app: tuple[PlatformApp, Settings]) -> None:
     api, settings = app
-    for wrong in ("ftp://example.org", "nonsense", "http://"):
-        assert (await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [wrong]}))[0] == 400
-    await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": ["http://169.254.169.254/x"]})
+    for wrong, words in WRONG_ENDPOINTS.items():
+        status, problem = await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [api.url, wrong]})
+        assert (status, words in problem["detail"]) == (400, True), problem
+    assert (await api.call("GET", f"{CONNECT}/webhook"))[1] == {"endpoints": [api.url]}
+    await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": ["http://0xa9fea9fe/x"]})
     with capture_logs() as logs:
         await begin(settings)
         warning = await logged(logs, "webhook_not_sent")

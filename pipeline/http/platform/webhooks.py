@@ -5,7 +5,9 @@ App data is announced when it may be imported: when all that comes before it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ import orjson
 from pipeline.codec.wire import decode_document, to_document
 from pipeline.domain.errors import AbsentError, ConflictError, PipelineError
 from pipeline.domain.ids import FlowName, StreamName, decode_name
+from pipeline.domain.notifications.addresses import is_refused, parse_networks
 from pipeline.domain.notifications.delivery import Delivered
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.object_keys import PLATFORM_APPS, platform_app_key
@@ -93,10 +96,10 @@ class Webhooks:
         return (await self._read(flow))[0].named_with(who.scopes)
 
     async def put(self, flow: FlowName, who: Identity, endpoints: Sequence[str]) -> None:
-        """Replace these endpoints. ProblemError when one is no URL."""
+        """Replace these endpoints. ProblemError when one is no URL to which events may go."""
         for url in endpoints:
-            if not _is_url(url):
-                raise ProblemError(HTTPStatus.BAD_REQUEST, f"{url[:200]!r} is no URL of an endpoint.")
+            if (fault := _fault(url)) is not None:
+                raise ProblemError(HTTPStatus.BAD_REQUEST, f"{url[:200]!r} cannot get events: {fault}.")
         document, version = await self._read(flow)
         await self._write(flow, document.naming(who.scopes, endpoints), version)
 
@@ -194,12 +197,23 @@ class Webhooks:
         )
 
 
-def _is_url(text: str) -> bool:
+def _fault(url: str) -> str | None:
+    """Return why no event can go to a URL; None if nothing is wrong with it as it is written."""
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        return "a URL has no blanks"
     try:
-        parts = urlsplit(text)
-    except ValueError:  # brackets that are no address
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # brackets that are no address, or a port that is no number
+        return "it is no URL"
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        return "it is no URL of an endpoint, such as https://app.example.org/events"
+    if parts.username is not None or parts.password is not None:
+        return "it has a user or a password, which would be shown in lists"
+    with suppress(ValueError):  # a name is looked up when an event is sent, and its address is checked then
+        if is_refused(host, parse_networks(OWN_MACHINE)):
+            return f"{host} is neither a public address nor on this machine"
+    return None
 
 
 def _reaches(transfer: Transfer, alternatives: Sequence[Sequence[str]], stream: StreamName) -> bool:
