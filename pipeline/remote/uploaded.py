@@ -6,6 +6,7 @@ uploads others.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, time, timedelta
@@ -51,6 +52,9 @@ TYPES: Mapping[str, Any] = {
     "binary": Binary,
 }
 """The types of columns that an app may upload, with what they are in Python."""
+_PLAIN: Mapping[str, type] = {"boolean": bool, "integer": int, "real": float, "text": str, "bytes": bytes}
+"""What a value of these types is in Python once it is read. All other types have decoders that refuse what is none."""
+_INTEGERS = range(-(2**63), 2**63)
 
 
 class UploadedSource:
@@ -128,6 +132,10 @@ def _declare(exporter: Exporter, stream: UploadedStream, uploaded: UploadedRows)
     columns = {column.name: _annotation(stream, column.name, column.type, column.nullable) for column in stream.columns}
     if len(columns) != len(stream.columns):
         raise ConfigurationError(f"The stream {stream.stream!r} has two columns with one name.")
+    if wrong := next((name for name in (stream.stream, stream.group, *columns) if "\0" in name), None):
+        raise ConfigurationError(
+            f"The stream {stream.stream!r} has the name {wrong!r}, with the character U+0000, which no destination takes."
+        )
     key = tuple(stream.primary_keys)
     group, scopes = stream.group, stream.scopes
     if stream.mode == "full":
@@ -162,6 +170,14 @@ class UploadedRows:
         self._stream, self._uploads, self._note = stream, uploads, note
         self._name = StreamName(stream.stream)
         self._decoders = {one.name: self._decoder(one) for one in stream.columns}
+        self._types = {one.name: one.type for one in stream.columns}
+        self._plain = {one.name: _PLAIN[one.type] for one in stream.columns if one.type in _PLAIN}
+        self._decimals = frozenset(one.name for one in stream.columns if one.type == "decimal")
+        self._required = {
+            one.name
+            for one in stream.columns
+            if one.type != "json" and (not one.nullable or one.name in stream.primary_keys)
+        }
 
     async def rows(self, _client: None) -> AsyncIterator[dict[str, Any]]:
         """Yield all rows."""
@@ -169,7 +185,7 @@ class UploadedRows:
             async for kind, row in self._records(number):
                 if kind != "upsert":
                     raise UnreadableError(
-                        f"{self._where(number)} has a record {kind!r}. A stream with all its rows has upserts alone."
+                        f"{self._where(number)} has a record {kind!r}. A stream with all its rows has upserts alone"
                     )
                 yield row
 
@@ -250,32 +266,46 @@ class UploadedRows:
             if line == 1 and document.get("metadata") is True:
                 return None  # the header of an Event File
             ((kind, body),) = with_names(document, names).items()
+            if isinstance(body, dict) and any(type(body.get(name)) is float for name in self._decimals):
+                ((_, exact),) = with_names(json.loads(text, parse_float=Decimal), names).items()
+                body |= {name: exact[name] for name in self._decimals & exact.keys()}  # a float has 53 bits
         except (ValueError, AttributeError) as error:
-            raise UnreadableError(f'{where} is no record. Write {{"upsert": {{…}}}} or {{"delete": {{…}}}}.') from error
+            raise UnreadableError(f'{where} is no record. Write {{"upsert": {{…}}}} or {{"delete": {{…}}}}') from error
         if kind == "upsert" and isinstance(body, list):
             raise UnreadableError(
-                f"{where} has an array of {len(body)} values. It needs one for each of the {len(names)} columns, in their order."
+                f"{where} has an array of {len(body)} values. It needs one for each of the {len(names)} columns, in their order"
             )
         if kind not in ("upsert", "delete") or not isinstance(body, dict):
-            raise UnreadableError(f"{where} has a record {str(kind)[:40]!r}. Records are `upsert` or `delete`.")
+            raise UnreadableError(f"{where} has a record {str(kind)[:40]!r}. Records are `upsert` or `delete`")
         members = self._decoders if kind == "upsert" else self._stream.primary_keys
         if unknown := sorted(set(body) - set(self._decoders)):
-            raise UnreadableError(f"{where} has the column {unknown[0]!r}, which the stream does not have.")
+            raise UnreadableError(f"{where} has the column {unknown[0]!r}, which the stream does not have")
         return kind, {name: self._value(body.get(name), name, where) for name in members}
 
     def _value(self, value: Any, name: str, where: str) -> Any:
+        kind = type(value)
+        if kind is self._plain.get(name) and (kind is not int or value in _INTEGERS):
+            return value
         if value is None:
+            if name in self._required:
+                raise UnreadableError(f"{where} has no value in the column {name!r}")
             return None
         decode: Decode = self._decoders[name]
         try:
-            return decode(value)
+            found = decode(value)
         except (*DECODE_ERRORS, DamagedError) as error:
-            raise UnreadableError(f"{where} has in the column {name!r} {error}.") from error
+            raise UnreadableError(f"{where} has in the column {name!r} {error}") from error
+        type_ = self._types[name]
+        if type_ in _PLAIN and (fault := _fault(found, value, type_)) is not None:
+            raise UnreadableError(f"{where} has in the column {name!r} {fault}")
+        return found
 
     def _decoder(self, column: UploadedColumn) -> Decode:
         if column.type == "binary":
             return self._content
         decode: Decode = natural_decoder(Column(column.name, column.type))
+        if column.type == "decimal":
+            return partial(_exact_decimal, decode)
         return lambda value: decode(from_json(value))
 
     def _content(self, value: Any) -> Binary:
@@ -303,6 +333,29 @@ class UploadedRows:
 
     def _where(self, number: int) -> str:
         return f"file {number} of the stream {self._stream.stream!r}"
+
+
+def _exact_decimal(decode: Decode, value: Any) -> Any:
+    """Return a number or its text, with all digits."""
+    if isinstance(value, bool):
+        raise TypeError(f"{_shown(value)}, which is no decimal")
+    return Decimal(value) if isinstance(value, int | Decimal) else decode(from_json(value))
+
+
+def _fault(found: Any, value: object, type_: str) -> str | None:
+    """Return why `found`, read from the JSON `value`, cannot be in a column of this type; None if it can."""
+    is_whole = type(found) is int
+    if type(found) is not _PLAIN[type_] and not (is_whole and type_ == "real"):
+        return f"{_shown(value)}, which is no {type_}"
+    if is_whole and type_ == "integer" and found not in _INTEGERS:
+        return "an integer of more than 64 bits; declare the column as decimal"
+    if is_whole and type_ == "real" and float(found) != found:
+        return f"{found}, which no real is equal to; declare the column as integer or decimal"
+    return None
+
+
+def _shown(value: object) -> str:
+    return orjson.dumps(value).decode()[:80]
 
 
 def _column_order(line: bytes) -> list[str]:
