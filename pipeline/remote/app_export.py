@@ -87,12 +87,20 @@ class AppExport:
         streams = await self.streams()
         name = known_name(name, streams)
         if name not in streams:
+            await self._ensure_not_exported()
             raise AbsentError(
                 f"There is no stream {name[:200]!r} in this export. It has: {', '.join(sorted(streams))}."
             )
         if await self.uploads.group(streams[name].group) is not None:
             raise ConflictError(f"The group {streams[name].group!r} is complete: no file can be added.")
         return streams[name]
+
+    async def _ensure_not_exported(self) -> None:
+        """ConflictError when all is exported: what the app had named is deleted then."""
+        if (await self._flows.read_movement(self.movement.flow, self.movement.number)).exported:
+            raise ConflictError(
+                f"The export of Movement {self.movement.number} is complete, and is being imported: nothing can be added."
+            )
 
     async def put(self, upload: Upload, body: OpenBody, sha256: str) -> bool:
         """Store a file or content whose SHA-256 digest is known; return whether it is new.
@@ -143,6 +151,7 @@ class AppExport:
         label = Label(known_name(name, {stream.group for stream in all_streams}))
         streams = [stream for stream in all_streams if stream.group == label]
         if not streams:
+            await self._ensure_not_exported()
             raise AbsentError(f"There is no group {label!r} in this export.")
         if unknown := sorted(set(files) - {stream.stream for stream in streams}):
             raise ConfigurationError(f"The stream {unknown[0]!r} is not in the group {label!r}.")

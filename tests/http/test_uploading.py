@@ -14,9 +14,11 @@ import orjson
 import pytest
 from yarl import URL
 
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
 from pipeline.http.tokens import Role, Side
 from pipeline.remote.uploaded import UploadedSnapshot
+from pipeline.remote.uploads import Uploads
 from pipeline.settings import Settings
 from tests.connectors.files.test_adversity import largest_file
 from tests.http.conftest import Server, create_app
@@ -296,6 +298,13 @@ async def test_nothing_is_begun_while_the_one_before_is_imported(tmp_path: Path)
                 await anyio.sleep(0.1)
         status, problem = await api.begin()
         assert (status, "Begin when it has settled" in problem["detail"]) == (409, True)
+        uploads = Uploads(server.site.runtime.store, FlowName("crm"), 1)
+        with anyio.fail_after(20):
+            while await uploads.begun() is not None:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        api.number = 1  # the one that was refused has none
+        for status, problem in (await api.put(1, b""), await api.complete(1)):
+            assert (status, "is complete, and is being imported" in problem["detail"]) == (409, True), problem
 
 
 async def test_an_app_that_sends_files_for_long_is_no_app_that_stands_still(
