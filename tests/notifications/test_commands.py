@@ -60,7 +60,7 @@ async def test_a_notifier_delivers_what_happens_and_again_what_is_replayed(tmp_p
         assert server.requests == []  # what happened before it was added is not news
         await pipeline.move("app.db", "copy.db", flow="crm", settings=settings)
         await until(lambda: len(server.requests) == 2)
-        assert await notifications.replay("ops", began - timedelta(days=1), settings=settings) == 6
+        assert (await notifications.replay("ops", began - timedelta(days=1), settings=settings))[1] == 6
         await until(lambda: len(server.requests) == 8)
         stop.set()
     events = [verify_webhook(headers, body, FIRST) for headers, body in server.requests]
@@ -138,6 +138,8 @@ def test_an_endpoint_is_added_changed_disabled_enabled_and_removed(capsys: pytes
     assert run(["notify", "disable", "ops", "--reason", "it moves"]) == 0
     assert run(["notify", "list"]) == 0
     assert "disabled: it moves" in capsys.readouterr().out
+    assert run(["notify", "replay", "ops", "--since", "2026-01-01"]) == 0
+    assert "ops gets 0 events again once it is enabled: `pipeline notify enable ops`." in capsys.readouterr().out
     assert run(["notify", "enable", "ops"]) == 0
     assert run(["notify", "list", "--json"]) == 0
     (listed,) = orjson.loads(capsys.readouterr().out.splitlines()[-1])["endpoints"]

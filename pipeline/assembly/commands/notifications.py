@@ -136,8 +136,8 @@ async def send_test(name: str, *, settings: Settings | None = None) -> Answer:
         return await sender.send(endpoint, Notification(event.id, "app-data-pipeline.test", "", CLOUDEVENTS_TYPE, body))
 
 
-async def replay(name: str, since: datetime, *, settings: Settings | None = None) -> int:
-    """Let an endpoint have again what happened since a moment; return the number of events. Their ids stay the same.
+async def replay(name: str, since: datetime, *, settings: Settings | None = None) -> tuple[Endpoint, int]:
+    """Let an endpoint have again what happened since a moment; return it, and the number of events. Their ids stay the same.
 
     It also gets all that it has missed before that moment. ConfigurationError when the moment is to come.
     """
@@ -156,7 +156,7 @@ async def replay(name: str, since: datetime, *, settings: Settings | None = None
             one.key for found in events.values() for one in found if one.time >= since and endpoint.wants_type(one.type)
         )
         await endpoints.update_deliveries(name, lambda one: _replayed(one, events, wanted))
-        return len(wanted)
+        return endpoint, len(wanted)
 
 
 def _replayed(

@@ -208,6 +208,7 @@ def _listed(crm: CommandLine) -> list[dict[str, str]]:
         ({"record": "seven"}, "row 2: the record is not a JSON object"),
         ({"record": '{"upsert":{"id":80}}'}, "row 2: the record must keep its columns"),
         ({"column": "size", "value": "7"}, "row 2: the record has no column 'size'"),
+        ({"value": "7"}, "row 2: the reason names no column: correct `record`, or write the name of the column"),
         ({}, "No row was corrected"),
     ],
 )
@@ -218,6 +219,27 @@ def test_what_is_no_correction_is_refused_and_nothing_is_loaded(
     write(crm.directory, [first | change_row, *others])
     refused = crm("rejected", "crm", "--load", "rejected.csv")
     assert (refused.code, words in refused.err) == (2, True), refused.err
+    assert len(crm("rejected", "crm", "--json").objects) == len(OLD)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_file_that_a_spreadsheet_has_saved_is_read(crm: CommandLine, delimiter: str) -> None:
+    listed = _listed(crm)
+    saved = io.StringIO(newline="")
+    writer = csv.DictWriter(saved, listed[0].keys(), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows([listed[0] | {"record": listed[0]["record"].replace('"age":80', '"age":7')}, *listed[1:]])
+    saved.write(delimiter * (len(listed[0]) - 1) + "\r\n")
+    (crm.directory / "rejected.csv").write_text(saved.getvalue(), encoding="utf-8-sig", newline="")
+    assert crm("rejected", "crm", "--load", "rejected.csv").out.startswith("1 record tried again: 1 accepted")
+
+
+def test_two_corrections_of_one_record_are_refused(crm: CommandLine) -> None:
+    first, *others = _listed(crm)
+    twice = [first | {"column": "age", "value": age} for age in ("6", "7")]
+    write(crm.directory, [*twice, *others])
+    refused = crm("rejected", "crm", "--load", "rejected.csv")
+    assert "row 3: row 2 corrects the same record: leave one of them" in refused.err
     assert len(crm("rejected", "crm", "--json").objects) == len(OLD)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import IO, Any
 
 import orjson
@@ -16,6 +17,8 @@ from pipeline.ports.destination import KeptRecord
 
 COLUMNS = ("file", "line", "key", "column", "value", "reason", "stream", "record")
 """The columns of the CSV. A person corrects `value`, or `record`, the whole JSON line."""
+DELIMITERS = ",;\t"
+"""What a spreadsheet writes between the cells. The titles have none of them."""
 MAX_CELL = (1 << 31) - 1
 """The csv module refuses more than 131,072 characters in a cell by default, and a record may have more."""
 
@@ -69,7 +72,9 @@ def read_csv(file: IO[str], name: str) -> Sequence[Correction]:
     """Read what a person has corrected. ConfigurationError when a column is missing, or the file is no CSV."""
     csv.field_size_limit(MAX_CELL)
     try:
-        return _read_rows(csv.DictReader(file), name)
+        titles = file.readline()
+        delimiter = max(DELIMITERS, key=titles.count)
+        return _read_rows(csv.DictReader(chain([titles], file), delimiter=delimiter), name)
     except csv.Error as error:
         raise ConfigurationError(f"{name} is no CSV: {error}. Save it as CSV, and load it again.") from error
 
@@ -84,6 +89,7 @@ def _read_rows(reader: csv.DictReader[str], name: str) -> Sequence[Correction]:
     return [
         Correction(number, *(unguarded(str(row.get(title) or "")) for title in (*wanted, "record")))
         for number, row in enumerate(reader, start=2)
+        if any(row.values())  # a spreadsheet may add empty rows
     ]
 
 
@@ -95,6 +101,7 @@ def corrected(flow: str, kept: Sequence[KeptRecord], corrections: Sequence[Corre
     known = {(str(one.rejection.file), str(one.rejection.line)): one for one in kept}
     problems: list[str] = []
     found: list[KeptRecord] = []
+    rows: dict[tuple[str, str], int] = {}
     for correction in corrections:
         before = known.get((correction.file, correction.line))
         if before is None:
@@ -107,8 +114,12 @@ def corrected(flow: str, kept: Sequence[KeptRecord], corrections: Sequence[Corre
         except (ValueError, DamagedError) as error:
             problems.append(f"row {correction.row}: {error}")
             continue
-        if record != before.record:
-            found.append(replace(before, record=record))
+        if record == before.record:
+            continue
+        first = rows.setdefault((correction.file, correction.line), correction.row)
+        if first != correction.row:
+            problems.append(f"row {correction.row}: row {first} corrects the same record: leave one of them")
+        found.append(replace(before, record=record))
     if problems:
         more = f" … and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise ConfigurationError("Nothing was loaded. " + "; ".join(problems[:20]) + more + ".")
@@ -124,8 +135,10 @@ def _record(before: KeptRecord, correction: Correction) -> bytes:
     if correction.record and correction.record != text:
         return _whole(before, correction.record)
     column = correction.column
-    if not column or correction.value == cell_of(body.get(column)):
+    if correction.value == (cell_of(body.get(column)) if column else ""):
         return before.record
+    if not column:
+        raise ValueError("the reason names no column: correct `record`, or write the name of the column of `value`")
     if column not in body:
         raise ValueError(f"the record has no column {column!r}")
     record = dumps({kind: {**body, column: _value(body[column], correction.value)}})

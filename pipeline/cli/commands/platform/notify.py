@@ -177,11 +177,12 @@ def _print_changed(changed: dict[str, object], sentence: str, *, as_json: bool) 
 def replay(name: str, since: str, as_json: bool, settings: Settings) -> None:
     """Let the endpoint NAME have again what has happened since a time. Ids stay the same, so it can tell."""
     begin = _moment(since)
-    events = run_async(lambda: notifications.replay(name, begin, settings=settings))
+    endpoint, events = run_async(lambda: notifications.replay(name, begin, settings=settings))
     if as_json:
         print_object({"endpoint": name, "events": events})
-    else:
-        click.echo(f"{name} gets {count(events, 'event')} again.")
+        return
+    once = f" once it is enabled: `pipeline notify enable {name}`" if endpoint.disabled else ""
+    click.echo(f"{name} gets {count(events, 'event')} again{once}.")
 
 
 @notify.command()
