@@ -115,11 +115,17 @@ class ProgressModel:
         self._read_at = at
         self._note(at)
 
-    def stored(self, label: Label, file: EventFileId, records: int, at: float, *, content_bytes: int = 0) -> None:
-        """Note that an Event File is stored, which is to be imported, with the contents that it names."""
+    def stored(
+        self, label: Label, file: EventFileId, records: int, at: float, *, content_bytes: int = 0, new: bool = True
+    ) -> None:
+        """Note that an Event File is stored, which is to be imported, with the contents that it names.
+
+        If it is not `new`, an earlier Movement has stored it: then no row that was read here is in it.
+        """
         group, units = self._group(label), units_of(records, content_bytes)
-        group.stored += units
-        group.gathered = max(0.0, group.gathered - units)
+        if new:
+            group.stored += units
+            group.gathered = max(0.0, group.gathered - units)
         group.in_order = self._in_order = file.phase is Phase.INCREMENTAL
         self._largest = max(self._largest, units)
         if not self._waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import Label
 from pipeline.domain.progress.model import ProgressModel
 from pipeline.domain.progress.shown import ShownProgress
@@ -32,6 +33,11 @@ class Estimate:
                 self._group(label)
         elif isinstance(event, GroupEvent):
             self._group(event.label).count(event)
+
+    def note_left(self, entries: Sequence[FileEntry], at: float) -> None:
+        """Note Event Files of earlier Movements that are to be imported in this one."""
+        for entry in entries:
+            self._model.stored(entry.label, entry.id, entry.upserts + entry.deletes, at, new=False)
 
     def pause(self, groups: Sequence[Label], at: float) -> None:
         """Note which groups people have paused. Those that are done matter no more."""

@@ -12,6 +12,7 @@ import anyio
 from pipeline.codec.documents.progress import GroupProgress, Progress, encode_progress
 from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, DamagedError, PipelineError, TransientError
+from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import BinaryId, Label, ObjectKey
 from pipeline.domain.movement import Movement, Totals
 from pipeline.domain.outbox.transitions import REASONS_KEPT, REJECTIONS_SECONDS, records_rejected
@@ -109,6 +110,11 @@ class ProgressKeeper:
             self._estimate.pause(self.paused_groups(), self._last_event)
             self._estimate.note(event, self._last_event)
         self._reporter.report(event)
+
+    def note_left(self, entries: Sequence[FileEntry]) -> None:
+        """Note Event Files of earlier Movements that are to be imported in this one: the time left is with them."""
+        if self._estimate is not None:
+            self._estimate.note_left(entries, anyio.current_time())
 
     def _group(self, label: Label) -> GroupProgress:
         return self.document.groups.setdefault(label, GroupProgress())

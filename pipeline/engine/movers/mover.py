@@ -11,10 +11,12 @@ import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.event_file import FileEntry
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, marks_namespace
+from pipeline.domain.planning.compaction import applicable
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.control.early_end import deadlines_of
@@ -134,6 +136,19 @@ class Mover:
             return await begin_movement(flows, flow, choices)
         return movement, resumed
 
+    async def _left_before(self, importing: MovementImport, labels: Container[Label]) -> Sequence[FileEntry]:
+        """Return the Event Files of these groups that earlier Movements have stored, and the destination does not have.
+
+        Of a group that was imported to its end, no list is read.
+        """
+        movement, marks, found = importing.movement, importing.marks, list[FileEntry]()
+        for label, key in movement.file_lists.items():
+            counts = movement.counts.get(label)
+            if label in labels and (counts is None or counts.imported != counts.listed):
+                entries = applicable(await self._context.flows.read_file_list(key), marks)
+                found += [one for one in entries if one.id not in marks and one.id.movement != movement.number]
+        return found
+
     async def _move(
         self,
         importing: MovementImport,
@@ -145,6 +160,7 @@ class Mover:
         context, session, movement = progress.context, importing.session, importing.movement
         progress.in_hand, progress.paused_groups = lambda: importing.in_hand, watch.paused_groups
         await importing.refresh()
+        progress.note_left(await self._left_before(importing, {schema.label for schema in exporter.chosen}))
         if isinstance(session, SchemaKeeper):
             loaded = {file.stream for file, mark in importing.marks.items() if mark.movement != movement.number}
             context.reporter.report(FinishPlanned(finish_passes(exporter.chosen, loaded)))

@@ -317,6 +317,22 @@ async def test_a_paused_movement_keeps_its_percent_and_goes_on_from_there() -> N
 
 
 @on_trio
+async def test_what_an_earlier_movement_left_to_import_is_part_of_the_time() -> None:
+    world = world_of({"a": dict.fromkeys(range(240), "x")})
+    async with moving(world):
+        await anyio.sleep(LOAD_SECONDS)
+        await wish(world, Verb.STOP)
+    told = len(shown(world))
+    movement = await world.move()
+    assert (movement.number, movement.totals.files_exported, movement.status) == (2, 0, Status.SUCCESS)
+    later = shown(world)[told:]
+    half = later[len(later) // 2]
+    assert 40 <= half.percent <= 60
+    assert half.left is not None
+    assert 15 <= half.left.likely <= 35  # 40 files take a minute, two at a time
+
+
+@on_trio
 async def test_a_process_that_carries_on_begins_at_the_percent_that_the_killed_one_has_shown() -> None:
     world, killed = world_of({"a": dict.fromkeys(range(240), "x")}), Faults()
     async with anyio.create_task_group() as group:
