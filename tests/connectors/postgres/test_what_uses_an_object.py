@@ -121,6 +121,20 @@ CASES: Cases = {
             "CREATE FUNCTION f(d) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         ),
     ),
+    "an_exclusion_constraint_calls_a_function": (
+        (
+            *T,
+            F,
+            "ALTER TABLE t ADD CONSTRAINT e EXCLUDE USING btree (f(x) WITH =)",
+            "COMMENT ON CONSTRAINT e ON t IS 'q'",
+        ),
+        (
+            "DROP FUNCTION f CASCADE",
+            "CREATE FUNCTION f(b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'",
+            "ALTER TABLE t ADD CONSTRAINT e EXCLUDE USING btree (f(x) WITH =)",
+            "COMMENT ON CONSTRAINT e ON t IS 'q'",
+        ),
+    ),
     "range_types_are_renamed": (
         (
             "CREATE TYPE r AS RANGE (subtype = float8)",

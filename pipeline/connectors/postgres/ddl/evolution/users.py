@@ -76,12 +76,15 @@ SELECT x.* FROM deepest AS u CROSS JOIN LATERAL (
            i.indrelid::regclass::text
     FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid
     WHERE u.class = 'pg_class'::regclass AND c.oid = u.oid AND NOT c.relispartition
+      AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
     UNION ALL
     SELECT 'constraint', k.conname, format('ALTER TABLE %%s DROP CONSTRAINT %%I', k.conrelid::regclass, k.conname),
            format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid)),
            k.conrelid::regclass::text
     FROM pg_constraint AS k
-    WHERE u.class = 'pg_constraint'::regclass AND k.oid = u.oid AND k.conrelid <> 0 AND k.coninhcount = 0
+    WHERE (u.class = 'pg_constraint'::regclass AND k.oid = u.oid
+           OR u.class = 'pg_class'::regclass AND k.conindid = u.oid AND k.contype IN ('p', 'u', 'x'))
+      AND k.conrelid <> 0 AND k.coninhcount = 0
     UNION ALL
     SELECT 'default', a.attname, format('ALTER TABLE %%s ALTER COLUMN %%I DROP DEFAULT', a.attrelid::regclass, a.attname),
            format('ALTER TABLE %%s ALTER COLUMN %%I SET DEFAULT %%s', a.attrelid::regclass, a.attname,
