@@ -220,6 +220,31 @@ async def test_a_function_that_the_destination_needs_is_named(make: Callable[[],
     assert copy.rows("SELECT count(*) FROM pg_proc WHERE proname = 'f'") == [(0,)]
 
 
+@pytest.mark.parametrize("is_used", [True, False])
+async def test_a_table_of_its_own_keeps_values_that_a_type_made_again_does_not_have(
+    is_used: bool, make: Callable[[], Place]
+) -> None:
+    """Its values come from nobody else. So the type stays, and is named, until they go."""
+    source, copy = make(), make()
+    source.run("CREATE DOMAIN d AS text", f"CREATE TABLE t (id int PRIMARY KEY, x {'d' if is_used else 'text'})")
+    source.run("INSERT INTO t VALUES (1, '1')")
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    await succeed(movements)
+    copy.run("CREATE TABLE own (x d NOT NULL)", "INSERT INTO own VALUES ('8'), ('word')")
+    source.run("ALTER TABLE t ALTER x TYPE int USING x::text::int", "DROP DOMAIN d", "CREATE DOMAIN d AS int")
+    source.run(f"ALTER TABLE t ALTER x TYPE {'d' if is_used else 'text'}")
+    movement = await movements.move()
+    assert movement.status is Status.INCOMPLETE
+    assert [(item.kind, item.name) for item in movement.inventory.items] == [("domain", '"public"."d"')]
+    assert copy.rows("SELECT x FROM own") == [("8",), ("word",)]
+    copy.run("DELETE FROM own WHERE x = 'word'")
+    await succeed(movements)
+    assert copy.rows("SELECT x FROM own") == [(8,)]
+    assert copy.rows("SELECT attnotnull FROM pg_attribute WHERE attrelid = 'own'::regclass AND attname = 'x'") == [
+        (True,)
+    ]
+
+
 async def test_foreign_keys_that_nothing_enforces_at_the_source_are_not_violations(make: Callable[[], Place]) -> None:
     source, copy = make(), make()
     source.run(

@@ -104,7 +104,7 @@ def ensure_table(
             )
         detach(connection, table, _foreign_keys(ledger))
     former = {} if before is None else postgres_native(before)
-    create_prerequisites(connection, native, former, ledger.created_objects)
+    create_prerequisites(connection, native, former, ledger.created_objects, partial(tables_of_ours, ledger))
     if table is None:
         _create(connection, native, ledger)
         was_empty = True

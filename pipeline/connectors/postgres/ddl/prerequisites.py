@@ -18,15 +18,17 @@ ReadObjects = Callable[[], Collection[ObjectId]]
 _LOOKUP = {"function": "to_regprocedure", "collation": "to_regcollation"}
 
 
-def create_prerequisites(connection: Connection, native: Native, before: Native, objects: ReadObjects) -> None:
+def create_prerequisites(
+    connection: Connection, native: Native, before: Native, objects: ReadObjects, tables: Callable[[], Collection[str]]
+) -> None:
     """Create what is missing, and change types that are as the description `before` says, in the connection's transaction.
 
-    `objects` returns the schema objects that the Flow has created.
+    `objects` returns the schema objects that the Flow has created, `tables` as SQL the tables whose rows are all its own.
 
     An object that depends on a later one is tried again for as long as anything succeeds. What cannot be created is left
     to the statement that needs it, whose error names it.
     """
-    left = list(_steps(connection, native, before, objects))
+    left = list(_steps(connection, native, before, objects, tables))
     while left:
         failed = []
         for step in left:
@@ -43,7 +45,7 @@ def create_prerequisites(connection: Connection, native: Native, before: Native,
 
 
 def _steps(
-    connection: Connection, native: Native, before: Native, objects: ReadObjects
+    connection: Connection, native: Native, before: Native, objects: ReadObjects, tables: Callable[[], Collection[str]]
 ) -> Iterator[Callable[[], None]]:
     """Yield a step for each object. IF NOT EXISTS alone would need the privilege to create what exists."""
     needed = native.get("schemas", ())
@@ -68,7 +70,8 @@ def _steps(
     former = {(type_["schema"], type_["name"]): type_ for type_ in before.get("types", ())}
     for described in native.get("types", ()):
         name = described["schema"], described["name"]
-        yield partial(_ensure_type, TypeEvolution(connection, objects()), described, former.get(name))
+        evolution = TypeEvolution(connection, objects(), tables=tables)
+        yield partial(_ensure_type, evolution, described, former.get(name))
 
 
 def _create_object(connection: Connection, need: Native) -> None:

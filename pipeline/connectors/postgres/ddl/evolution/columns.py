@@ -16,6 +16,7 @@ from pipeline.connectors.postgres.ddl.across.widening import HELD
 from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
 from pipeline.connectors.postgres.ddl.evolution.dependents import DEPENDS, without_dependents
+from pipeline.connectors.postgres.ddl.evolution.types import OLDEST_WITH_INPUT_IS_VALID
 from pipeline.connectors.postgres.ddl.evolution.users import Used, without_users
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
@@ -59,7 +60,6 @@ _EXPRESSION = """
 SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d
 JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = %s AND a.attname = %s
 """
-_OLDEST_WITH_INPUT_IS_VALID = 160000
 _OLDEST_WITH_SET_EXPRESSION = 170000
 _KINDS = {"s": "STORED", "v": "VIRTUAL"}
 
@@ -290,7 +290,7 @@ class ColumnEvolution:
         except psycopg.DataError:
             if self._is_widened and present.type in HELD:
                 return  # its values stay; new ones that it cannot hold widen it
-            if self._connection.info.server_version < _OLDEST_WITH_INPUT_IS_VALID:
+            if self._connection.info.server_version < OLDEST_WITH_INPUT_IS_VALID:
                 raise
             valid = f"CASE WHEN pg_input_is_valid({name}::text, {literal(type_)}) THEN {name}::text::{type_} END"
             nullable = f"{self._alter_column(column['name'])} DROP NOT NULL"

@@ -7,7 +7,7 @@ values. The export sends the values whose text has changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -24,11 +24,11 @@ from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 from pipeline.connectors.sql.schema_objects import ObjectId
 
 _FORMER = "_pipeline_former"
+OLDEST_WITH_INPUT_IS_VALID = 160000
 _FIRST_WITH_NAMES_OF_NOT_NULL = 170000
 """https://www.postgresql.org/docs/17/release-17.html: domains keep NOT NULL as a constraint, which ALTER DOMAIN can add by name."""
 _COLUMNS = """
-SELECT c.oid, format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname), a.atttypid <> t.oid,
-       pg_get_expr(d.adbin, d.adrelid)
+SELECT c.oid, n.nspname, c.relname, quote_ident(a.attname), a.atttypid <> t.oid, pg_get_expr(d.adbin, d.adrelid)
 FROM pg_type AS t JOIN pg_attribute AS a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped AND a.attinhcount = 0
 JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
@@ -52,12 +52,14 @@ WHERE c.reloftype <> 0 AND (c.reloftype = to_regtype(%(name)s) OR c.oid = to_reg
 class TypeEvolution:
     """Changes types, in the connection's transaction. `ours` are the schema objects that the Flow has created.
 
-    `is_final`: all rows are loaded. Before that, what the rows still contradict is left as it is.
+    `is_final`: all rows are loaded. Before that, what the rows still contradict is left as it is. `tables()` returns as SQL
+    the tables whose rows are all the Flow's: a value there that a new type does not have comes again from the source.
     """
 
     connection: Connection
     ours: Collection[ObjectId] = ()
     is_final: bool = False
+    tables: Callable[[], Collection[str]] = tuple
 
     def follow(self, wanted: Native) -> None:
         """Make a type that exists as the description `wanted` says; psycopg.Error when that is impossible."""
@@ -111,16 +113,18 @@ class TypeEvolution:
             with self.connection.transaction():
                 self._change_columns(name, wanted, wanted["create"])
         except (psycopg.DataError, psycopg.IntegrityError):
-            if wanted["kind"] != "enum":
-                return self._change_columns(name, wanted, wanted["create"], all_values=False)
             if self.is_final:
                 raise
+            if wanted["kind"] != "enum":
+                if self.connection.info.server_version < OLDEST_WITH_INPUT_IS_VALID:
+                    raise
+                return self._change_columns(name, wanted, wanted["create"], again=self.tables())
             labels = [*wanted["labels"], *(label for label in present["labels"] if label not in wanted["labels"])]
             self._change_columns(name, wanted, f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, labels))})")
         return None
 
-    def _change_columns(self, name: str, wanted: Native, create: str, *, all_values: bool = True) -> None:
-        """Change the columns to a new type. Unless `all_values`, one that it does not have is NULL until the source's comes."""
+    def _change_columns(self, name: str, wanted: Native, create: str, *, again: Collection[str] = ()) -> None:
+        """Change the columns to a new type. In the tables `again`, a value that it lacks is NULL until the source's comes."""
         what = "DOMAIN" if wanted["kind"] == "domain" else "TYPE"
         columns: list[tuple[Any, ...]] = self.connection.execute(_COLUMNS, (name,)).fetchall()
         with (
@@ -129,11 +133,12 @@ class TypeEvolution:
         ):
             run_single(self.connection, f"ALTER {what} {name} RENAME TO {_FORMER}")
             run_single(self.connection, create)
-            for _, table, column, is_array, default in columns:
-                alter, type_ = f"ALTER TABLE {table} ALTER COLUMN {column}", name + ("[]" if is_array else "")
+            for _, schema, relation, column, is_array, default in columns:
+                table, type_ = qualified(schema, relation), name + ("[]" if is_array else "")
+                alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
                 run_single(self.connection, f"{alter} DROP DEFAULT")
                 value = f"{column}::text::{type_}"
-                if not all_values:
+                if table in again:
                     value = f"CASE WHEN pg_input_is_valid({column}::text, {literal(type_)}) THEN {value} END"
                     run_single(self.connection, f"{alter} DROP NOT NULL")
                 run_single(self.connection, f"{alter} TYPE {type_} USING {value}")
