@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
+import orjson
 import pytest
 
+from pipeline.domain.errors import RefusedError
+from pipeline.domain.ids import FlowName, Label, Phase, StreamName
+from pipeline.domain.schema import Column, StreamSchema
 from pipeline.kit import Batch, Import, Importer, Refused
 from pipeline.kit.loading.destination import ImporterDestination
+from pipeline.ports.destination import FileToLoad, Loaded
+from pipeline.testing.simulated.object_store import MemoryObjectStore
+from tests.contracts.destination import file_to_load
 from tests.kit.app import move
 
 ROWS = 500
@@ -179,3 +186,35 @@ async def test_a_crash_between_two_parts_applies_none_twice(
     app.check(good)
     assert (kills, movement.totals.rejected) == (4, ROWS - len(good))
     assert not [*(tmp_path / "home").rglob("held-ids/*")]
+
+
+async def test_what_a_file_that_failed_has_rejected_is_not_applied_before_the_file(tmp_path: Path) -> None:
+    """Else it is applied twice: by itself, and with its file, which is loaded again."""
+    app = Company(tmp_path / "target.db")
+    target = apsw.Connection(str(app.path))
+    target.execute(TABLES + "INSERT INTO people VALUES (-1, 'b', NULL)")
+    columns = (Column("id", "integer", nullable=False), Column("name", "text"), Column("boss", "integer"))
+    schema = StreamSchema(StreamName("people"), Label("people"), columns, ("id",))
+    rows = [{"upsert": {"id": id_, "name": name, "boss": None}} for id_, name in ((1, "a"), (2, "b"), (3, "c"))]
+    lines = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+
+    def load() -> FileToLoad:
+        return file_to_load(schema, [lines], phase=Phase.FULL)
+
+    def fail(step: str) -> None:
+        raise RuntimeError("the app is down")
+
+    store, flow = MemoryObjectStore(), FlowName("flow 2026")
+    async with app.destination().in_store(store).open(flow) as session:
+        app.fail = fail
+        with pytest.raises(RefusedError, match="the app is down"):
+            await session.load(load(), after=())
+        app.fail = lambda step: None
+        target.execute("DELETE FROM people WHERE id = -1")
+        assert [one.key for one in await session.retry_rejected()] == ["[2]"]
+        assert app.found("SELECT id FROM journal") == []
+    async with app.destination().in_store(store).open(flow) as session:
+        assert isinstance(await session.load(load(), after=()), Loaded)
+        assert await session.retry_rejected() == []
+    target.close()
+    assert app.found("SELECT id FROM journal ORDER BY id") == [1, 2, 3]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blake3 import blake3
 
+from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import BinaryId, EventFileId, parse_binary_id
 from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
@@ -224,3 +225,8 @@ class Contexts:
             self.note_busy,
             self.opened,
         )
+
+
+def not_open(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+    """Stand for the function that opens Binary Files, until the engine has given it."""
+    raise DefectError(f"the Binary File {binary} was to be opened before a Movement had begun")

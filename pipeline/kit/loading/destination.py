@@ -7,8 +7,8 @@ of it is verified, so a file is held in memory while it is loaded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 
 from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError, RefusedError
 from pipeline.domain.flows.findings import CheckFinding
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
+from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.planning.import_guard import fenced_reason, reason_to_give_way
 from pipeline.domain.schema import StreamSchema
@@ -28,7 +28,7 @@ from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import Held, StoredIds
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream, as_mark
 from pipeline.kit.ledger.people_log import PeopleLog
-from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.context import Contexts, not_open
 from pipeline.kit.loading.delivery.staging import Stager
 from pipeline.kit.loading.delivery.transactions import SHORTEST_PART, TooManyRefusedError, TransactionLoad, Transactions
 from pipeline.kit.loading.file_import import FileImport
@@ -148,7 +148,7 @@ class ImporterSession:
         self._streams = HandledStreams(importer)
         self._lanes: dict[StreamName, Lane] = {}
         self._one_transaction = anyio.Semaphore(1)
-        self._open_binary: OpenBinary = _not_open
+        self._open_binary: OpenBinary = not_open
         self._attempts: dict[EventFileId, int] = {}
         self._stopped: set[StreamName] = set()  # a session is open for one Movement at most
 
@@ -284,6 +284,7 @@ class ImporterSession:
         await self._rejected.refresh()
         if self._rejected.is_empty:
             return []
+        await self.refresh()
         await self._ids.refresh()
         movement = max((mark.movement for mark in self._marks.values()), default=0)
         accepted: Counter[tuple[str, bool]] = Counter()
@@ -294,7 +295,7 @@ class ImporterSession:
                 handler = self._importer.handler_of(stream)
                 if handler is None or stream in ended:
                     continue
-                ready = [one for one in kept if chosen(one.rejection()) and await self._is_ready(one)]
+                ready = [one for one in kept if chosen(one.rejection()) and await self._is_ready(one, handler)]
                 while ready:
                     try:
                         accepted.update(await self._retry(handler, stream, schema, ready[:size], movement))
@@ -321,8 +322,10 @@ class ImporterSession:
             (one.file, isinstance(again.values[at], Delete)) for at, one in enumerate(ready) if at not in rejected
         )
 
-    async def _is_ready(self, rejected: KeptRejection) -> bool:
-        """Whether a rejected record is worth another attempt: the id that it waits for is known."""
+    async def _is_ready(self, rejected: KeptRejection, handler: Handler) -> bool:
+        """Whether a rejected record may be tried again: not if its file is loaded again, or the id is not known yet."""
+        if handler.delivery is Delivery.TRANSACTION and EventFileId.parse(rejected.file) not in self._marks:
+            return False
         return rejected.needs is None or await self._ids.target(*rejected.needs) is not None
 
     async def _count_accepted(self, accepted: Mapping[tuple[str, bool], int]) -> None:
@@ -393,8 +396,3 @@ class ImporterSession:
                 skipped[file.stream] += mark.records
         some_handled = any(not mark.skipped for mark in self._marks.values())
         return self._streams.inventory(skipped, some_handled=some_handled)
-
-
-def _not_open(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
-    """Stand for the function that opens Binary Files, until the engine has given it."""
-    raise DefectError(f"the Binary File {binary} was to be opened before a Movement had begun")
