@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.domain.errors import RefusedError
 from pipeline.domain.ids import FlowName, Label, Phase, StreamName
+from pipeline.domain.movement import Status
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.kit import Batch, Import, Importer, Refused
 from pipeline.kit.loading.destination import ImporterDestination
@@ -218,3 +219,32 @@ async def test_what_a_file_that_failed_has_rejected_is_not_applied_before_the_fi
         assert await session.retry_rejected() == []
     target.close()
     assert app.found("SELECT id FROM journal ORDER BY id") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("step", ["commit", "answer"])
+@pytest.mark.parametrize("how", [Killed, TimeoutError])
+async def test_a_rejected_record_that_is_tried_again_is_applied_once(
+    step: str, how: type[BaseException], tmp_path: Path
+) -> None:
+    source = make_source(tmp_path / "app.db", str)
+    app = Company(tmp_path / "target.db")
+    target = apsw.Connection(str(app.path))
+    target.execute(TABLES + "INSERT INTO people VALUES (-1, '7', NULL)")
+    assert (await move(source, app.destination(), tmp_path)).totals.rejected == 1
+    target.execute("DELETE FROM people WHERE id < 0")
+    target.close()
+    steps: list[str] = []
+
+    def fail(at: str) -> None:
+        steps.append(at)
+        if steps.count(step) == 1 and at == step:
+            raise how("here")
+
+    app.fail = fail
+    if how is Killed:
+        with pytest.raises(Killed):
+            await move(source, app.destination(), tmp_path)
+    movement = await move(source, app.destination(), tmp_path)
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    assert app.found("SELECT id FROM journal WHERE id = 7") == [7]
+    assert not [*(tmp_path / "home").rglob("held-ids/*")]

@@ -38,6 +38,13 @@ class KeptMark(msgspec.Struct):
     done: int = 0
 
 
+class KeptRetry(msgspec.Struct):
+    """The mark of rejected records that were applied again: their names, and that of the ids as in `KeptMark`."""
+
+    records: list[str]
+    ids: str = ""
+
+
 class IdEntry(msgspec.Struct, omit_defaults=True):
     """What became of an id of the source. Without `target` it is an intent: whether the object was created is not known.
 

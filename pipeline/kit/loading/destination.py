@@ -25,10 +25,11 @@ from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.errors import Stop
 from pipeline.kit.importer import Importer
-from pipeline.kit.ledger.id_map import Held, StoredIds
+from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream, as_mark
 from pipeline.kit.ledger.people_log import PeopleLog
 from pipeline.kit.loading.context import Contexts, not_open
+from pipeline.kit.loading.delivery.retries import apply_again
 from pipeline.kit.loading.delivery.staging import Stager
 from pipeline.kit.loading.delivery.transactions import SHORTEST_PART, TooManyRefusedError, TransactionLoad, Transactions
 from pipeline.kit.loading.file_import import FileImport
@@ -363,21 +364,11 @@ class ImporterSession:
             return await Stager(handler, self._target, stream, lane).stage_again(records, contexts)
         if handler.delivery is not Delivery.TRANSACTION:
             return await StreamLoad(handler, self._target, stream, contexts, lane).apply(records)
-        rejected, held = dict[int, RejectedError](), Held()
-
-        async def work(transaction: Any, load: TransactionLoad) -> None:
-            rejected.clear()
-            rejected.update(await load.apply(records))
-            load.check()
-            held.clear()
-            held.update(load.held)
 
         def make(transaction: Any) -> TransactionLoad:
             return TransactionLoad(handler, transaction, stream, contexts, lane)
 
-        await self._transactions().run(make, work, may_be_many=len(records.values) <= SHORTEST_PART)
-        await self._ids.put_all(held)  # before the records are dropped: after a crash they are applied, and put, again
-        return rejected
+        return await apply_again(self._transactions(), make, records, self._ids)
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         return []

@@ -32,7 +32,7 @@ from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import TransactionFunctions
 from pipeline.kit.errors import Again, Stop
 from pipeline.kit.ledger.id_map import Held
-from pipeline.kit.ledger.kept import KeptMark
+from pipeline.kit.ledger.kept import KeptMark, KeptRetry
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.kit.loading.records import Records
@@ -41,6 +41,8 @@ Place = tuple[EventFileId, int]
 """The Event File of a record, and its line there."""
 
 
+_RETRIED = "again "
+"""What stands in the names of the marks of rejected records that were applied again, behind a file's name."""
 MOST_REFUSED = 8
 """If more records of a part than this are refused, it is made shorter. Each costs up to two passes of the part."""
 SHORTEST_PART = 32
@@ -138,6 +140,8 @@ class Transactions:
             if not name.startswith(prefix):
                 continue
             file, _, part = name.removeprefix(prefix).partition(" ")
+            if part.startswith(_RETRIED):
+                continue
             id_, mark = EventFileId.parse(file), msgspec.json.decode(data, type=KeptMark)
             if not part:
                 whole[id_] = mark
@@ -151,6 +155,24 @@ class Transactions:
         assert write is not None
         part = f" {mark.done}" if mark.done else ""
         await write(transaction, f"{self.namespace} {file}{part}", msgspec.json.encode(mark))
+
+    async def retried(self, transaction: Any) -> Mapping[str, str]:
+        """Return the names of rejected records of this Flow that were applied again, each with that of its ids."""
+        read = self.functions.read_marks
+        assert read is not None
+        found = dict[str, str]()
+        for name, data in (await read(transaction)).items():
+            if name.startswith(f"{self.namespace} ") and f" {_RETRIED}" in name.removeprefix(f"{self.namespace} "):
+                mark = msgspec.json.decode(data, type=KeptRetry)
+                found |= dict.fromkeys(mark.records, mark.ids)
+        return found
+
+    async def write_retried(self, transaction: Any, file: EventFileId, mark: KeptRetry) -> None:
+        """Write the mark of records that were applied again, the first of them of this file."""
+        write = self.functions.write_mark
+        assert write is not None
+        name = f"{self.namespace} {file} {_RETRIED}{mark.records[0]}"
+        await write(transaction, name, msgspec.json.encode(mark))
 
     async def run(
         self,
