@@ -157,6 +157,20 @@ async def test_what_is_incomplete_or_final_is_refused(app: tuple[Exporter, Setti
     assert (status, "begin another one" in problem["detail"]) == (409, True)
 
 
+@pytest.mark.parametrize(("stored", "expected"), [(b"content", 200), (b"another", 409)])
+async def test_what_an_interrupted_call_has_stored_counts_if_it_is_the_same(
+    stored: bytes, expected: int, app: tuple[Exporter, Settings], tmp_path: Path
+) -> None:
+    api, _ = app
+    upload, data = str(uuid4()), b"content"
+    await api.put(await api.url(upload, 0, data), data)
+    (tmp_path / "export" / "binary_file").mkdir(parents=True)
+    (tmp_path / "export" / "binary_file" / upload).write_bytes(stored)
+    status, answer = await api.post("/finalise", uploadId=upload, sha256CheckSumValues=[digest(data)])
+    assert status == expected, answer
+    assert expected == 200 or "stored with other content" in answer["detail"]
+
+
 async def test_an_upload_needs_the_token_of_a_source_that_is_an_export(tmp_path: Path) -> None:
     create_app(tmp_path / "app.db")
     async with working(tmp_path, "app.db", "app://cloud", platform=PlatformProfile()) as (server, _):

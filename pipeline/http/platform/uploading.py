@@ -144,12 +144,18 @@ class Landing:
             return None
 
     async def finalise(self, upload: UUID, file: _File, body: OpenBody) -> None:
-        """Store a file at the source, and then that it is whole."""
+        """Store a file at the source, and then that it is whole. ProblemError when it is there with other content."""
+        name = file.id_of(upload)
         async with open_export(self.location) as storage:
             await storage.create()
             async with storage.writing():
-                with suppress(ConflictError):  # it was stored before, by a call that was interrupted
-                    await storage.put(file.id_of(upload), body, PutCondition.ABSENT)
+                try:
+                    await storage.put(name, body, PutCondition.ABSENT)
+                except ConflictError:  # it was stored before, by a call that was interrupted
+                    if await _digest(lambda: storage.open_stream(name)) != file.sha256:
+                        raise ProblemError(
+                            HTTPStatus.CONFLICT, f"The upload {upload} is stored with other content: begin another one."
+                        ) from None
         key = ObjectKey(f"{self._prefix}files/{upload}.json")
         with suppress(ConflictError):
             await self.site.runtime.store.put(key, msgspec.json.encode(to_document(file)), PutCondition.ABSENT)
