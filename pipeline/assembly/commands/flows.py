@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from shlex import quote
 
 from pipeline.assembly.commands.maintenance.automatic import maintain
 from pipeline.assembly.connectors import Pair, PathText, flow_destination, guard_existing, pair_of, read_pair
@@ -138,7 +139,7 @@ async def import_flow(
         flow = await runtime.flows.read_flow(FlowName(name))
         if flow.origin is None:
             raise ConfigurationError(
-                f"Flow {name!r} has a source of its own: move it with `pipeline move --flow {name}`."
+                f"Flow {name!r} has a source of its own: move it with `pipeline move --flow {quote(name)}`."
             )
         async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
             with runtime.lock(flow.name):

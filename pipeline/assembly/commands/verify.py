@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from shlex import quote
 
 from pipeline.assembly.connectors import app_copy, flow_destination, flow_source, readable_destination, readable_source
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
@@ -157,5 +158,5 @@ def _ensure_repairable(flow: Flow) -> None:
     if flow.origin is not None:
         raise ConfigurationError(
             f"Flow {flow.name!r} exports nothing of its own: it imports what Flow {flow.origin!r} has stored, so there is "
-            f"no source to repair it from. Bring it up to date with `pipeline flow import {flow.name}`."
+            f"no source to repair it from. Bring it up to date with `pipeline flow import {quote(flow.name)}`."
         )

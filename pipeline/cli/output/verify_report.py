@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from pipeline.assembly.commands.verify import Repair
 from pipeline.cli.output.json_output import item_object
@@ -99,7 +100,7 @@ def _details(stream: StreamReport, flow: str) -> Iterator[str]:
     ranges = f" in {stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
     yield f"{printable(stream.stream)}: {count(stream.differences, 'key')}{ranges if stream.ranges_differing else ''}"
     if stream.waiting:
-        yield f"  {_waiting(stream.waiting)}: `pipeline rejected {printable(flow)}` lists what each needs"
+        yield f"  {_waiting(stream.waiting)}: `pipeline rejected {quote(printable(flow))}` lists what each needs"
     if stream.twice:
         yield (
             f"  {count(stream.twice, 'key')} there more than once: the app has a second object, or its dump gives one "
@@ -169,12 +170,12 @@ def _verdict(found: Verification) -> str:
         covers = f" This covers {', '.join(found.covers)}." if found.covers else ""
         return f"EQUAL: the destination holds what {what}.{covers}"
     flow = printable(found.flow)
-    waits = f" {_waiting(found.waiting)}: `pipeline rejected {flow}`." if found.waiting else ""
+    waits = f" {_waiting(found.waiting)}: `pipeline rejected {quote(flow)}`." if found.waiting else ""
     if not found.gaps and not any(stream.repairable for stream in found.differing):
         return f"{_different(found)}{waits}"
     return (
-        f"{_different(found)}{waits} `pipeline move --flow {flow}` moves what has changed in the source since; "
-        f"`pipeline verify {flow} --repair` moves all of these{' that do not wait' if found.waiting else ''}."
+        f"{_different(found)}{waits} `pipeline move --flow {quote(flow)}` moves what has changed in the source since; "
+        f"`pipeline verify {quote(flow)} --repair` moves all of these{' that do not wait' if found.waiting else ''}."
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from shlex import quote
 
 from pipeline.domain.flows.declaration import ApprovalTerms, Side
 from pipeline.domain.ids import FlowName, StreamName
@@ -77,7 +78,7 @@ def missing_approvals(
     reasons = {side: _why_not(latest.get(side), terms) for side in required}
     return [
         f"Flow {flow!r} needs the approval of the {side.value}'s side, {why}. "
-        f"Show what is to be approved, and approve it: pipeline approve {flow} --side {side.value} --by NAME"
+        f"Show what is to be approved, and approve it: pipeline approve {quote(flow)} --side {side.value} --by NAME"
         for side, why in reasons.items()
         if why
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from shlex import quote
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
@@ -22,7 +23,7 @@ async def queue_start(flows: FlowStore, name: FlowName, choices: Choices, who: s
             return replace(flow, queued=wanted)
         if flow.queued.choices != choices:
             raise ConfigurationError(
-                f"{flow.queued} Wait until it has begun, or take it back with `pipeline stop {name}`."
+                f"{flow.queued} Wait until it has begun, or take it back with `pipeline stop {quote(name)}`."
             )
         return flow
 

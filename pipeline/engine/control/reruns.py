@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from shlex import quote
 
 from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.event_file import FileEntry
@@ -70,7 +71,8 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
     latest = await flows.latest(flow)
     if flow.origin is not None and (latest is None or latest.settled):
         raise ConfigurationError(
-            f"Flow {name!r} imports what Flow {flow.origin!r} has stored. `pipeline flow import {name}` imports what is missing."
+            f"Flow {name!r} imports what Flow {flow.origin!r} has stored. "
+            f"`pipeline flow import {quote(name)}` imports what is missing."
         )
     if latest is None:
         raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to run again. Move it first.")
@@ -86,7 +88,7 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
             raise ConfigurationError(_moved_since(one, movement) if one.status is Status.SUCCESS else reason)
     if movement.compaction:
         raise ConfigurationError(
-            f"Movement {wanted} of Flow {name!r} is a compaction. `pipeline compact {name}` repeats it."
+            f"Movement {wanted} of Flow {name!r} is a compaction. `pipeline compact {quote(name)}` repeats it."
         )
     for between in range(wanted + 1, latest.number):
         later = await flows.read_movement(name, between)
@@ -97,22 +99,23 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
 
 
 def _moved_since(later: Movement, movement: Movement) -> str:
-    flow = movement.flow
+    flow, name = movement.flow, quote(movement.flow)
     if later.number == movement.number:
         return (
-            f"Movement {movement.number} of Flow {flow!r} is SUCCESS: there is nothing to run again. `pipeline start {flow}` or "
-            f"`pipeline move --flow {flow}` moves what has changed since; `pipeline reload {flow} STREAM` moves all of a stream."
+            f"Movement {movement.number} of Flow {flow!r} is SUCCESS: there is nothing to run again. `pipeline start {name}` or "
+            f"`pipeline move --flow {name}` moves what has changed since; `pipeline reload {name} STREAM` moves all of a stream."
         )
     return (
         f"Movement {later.number} of Flow {flow!r} is SUCCESS: it has moved what Movement {movement.number} left. "
-        f"`pipeline start {flow}` or `pipeline move --flow {flow}` moves what has changed since."
+        f"`pipeline start {name}` or `pipeline move --flow {name}` moves what has changed since."
     )
 
 
 async def _ensure_in_time(flows: FlowStore, flow: Flow, movement: Movement) -> None:
     windows, name = movement.windows or flow.declared.windows, flow.name
     instead = (
-        f"`pipeline start {name}` or `pipeline move --flow {name}` begins a new Movement, which moves that as well."
+        f"`pipeline start {quote(name)}` or `pipeline move --flow {quote(name)}` begins a new Movement, "
+        "which moves that as well."
     )
     if not (windows.reruns and flow.declared.windows.reruns):
         raise ConfigurationError(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from shlex import quote
 
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, QueueMessage, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError
@@ -78,7 +79,9 @@ async def latest_exported(flows: FlowStore, name: FlowName) -> Movement:
         movement = await flows.read_movement(name, number)
         if movement.exported:
             return movement
-    raise ConfigurationError(f"Flow {name!r} has exported nothing yet. Move it first: `pipeline move --flow {name}`.")
+    raise ConfigurationError(
+        f"Flow {name!r} has exported nothing yet. Move it first: `pipeline move --flow {quote(name)}`."
+    )
 
 
 async def is_behind(flows: FlowStore, flow: Flow) -> bool:
@@ -126,7 +129,7 @@ async def begin_derived(
     """
     if flow.origin is None:
         raise ConfigurationError(
-            f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move --flow {flow.name}`."
+            f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move --flow {quote(flow.name)}`."
         )
     origin_name = flow.origin
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from shlex import quote
 
 import anyio
 
@@ -229,7 +230,7 @@ class FlowStore:
         if flow.origin is not None:
             raise ConfigurationError(
                 f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.origin!r} has stored. "
-                f"Move that one, or bring this one up to date with `pipeline flow import {name}`."
+                f"Move that one, or bring this one up to date with `pipeline flow import {quote(name)}`."
             )
         if (flow.source, flow.destination) != (source, destination):
             raise ConfigurationError(

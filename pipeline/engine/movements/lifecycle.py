@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
+from shlex import quote
 
 from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError, TransientError
 from pipeline.domain.lifecycle.status import Reason
@@ -27,10 +28,12 @@ class UnwantedError(ConflictError):
     def __init__(self, movement: Movement) -> None:
         flow = movement.flow
         paused = movement.wish.want is Want.PAUSE
-        remedy = f"Go on with `pipeline resume {flow}`, or end" if paused else "Wait until it is CANCELLED, or hasten"
+        remedy = (
+            f"Go on with `pipeline resume {quote(flow)}`, or end" if paused else "Wait until it is CANCELLED, or hasten"
+        )
         super().__init__(
             f"Movement {movement.number} of Flow {flow!r} is {movement.status}, {movement.wish}. "
-            f"{remedy} it with `pipeline stop {flow}`."
+            f"{remedy} it with `pipeline stop {quote(flow)}`."
         )
         self.movement = movement
 
@@ -203,7 +206,7 @@ def ensure_not_pruned(flow: Flow) -> None:
     if flow.pruning is not None:
         raise TransientError(
             f"Flow {flow.name!r} is being pruned, by {flow.pruning}. Wait for it to end. If that process is gone, "
-            f"`pipeline prune {flow.name} --yes` finishes its work."
+            f"`pipeline prune {quote(flow.name)} --yes` finishes its work."
         )
 
 
@@ -212,11 +215,12 @@ def ensure_settled(flow: Flow, latest: Movement | None, purpose: str) -> Movemen
     if latest is None:
         raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to {purpose}.")
     if not latest.settled:
+        name = quote(flow.name)
         ways = {
-            Status.PAUSED: f"Resume it with `pipeline resume {flow.name}`, or stop it with `pipeline stop {flow.name}`",
-            Status.CANCELLATION_REQUESTED: f"`pipeline stop {flow.name}` says what it waits for",
+            Status.PAUSED: f"Resume it with `pipeline resume {name}`, or stop it with `pipeline stop {name}`",
+            Status.CANCELLATION_REQUESTED: f"`pipeline stop {name}` says what it waits for",
         }
-        way = ways.get(latest.status, f"Wait until it settles, or carry on with `pipeline move --flow {flow.name}`")
+        way = ways.get(latest.status, f"Wait until it settles, or carry on with `pipeline move --flow {name}`")
         raise ConfigurationError(
             f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. {way}; then {purpose} again."
         )

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from shlex import quote
 
 from pipeline.domain import object_keys
 from pipeline.domain.comparison.diff import StateRange
@@ -152,7 +153,7 @@ class Rebuilder:
         differ = bool(self._differences or self._whole)
         problem = (
             "The memory of the Flow was rebuilt, and the destination differs: "
-            f"`pipeline move --flow {flow.name}` moves what differs."
+            f"`pipeline move --flow {quote(flow.name)}` moves what differs."
         )
         await self._flows.update_flow(flow.name, lambda now: replace(now, rebuilt=number))
         await self._forget_contents()

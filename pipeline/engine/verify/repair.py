@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from glob import escape
 from itertools import islice
+from shlex import quote
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Protocol, Self
@@ -139,7 +140,7 @@ async def begin_repair(
     if latest is None or not latest.settled:
         raise TransientError(
             f"Movement {latest.number if latest else 1} of Flow {flow.name!r} has not settled. "
-            f"Run `pipeline move --flow {flow.name}` until it has, then verify again."
+            f"Run `pipeline move --flow {quote(flow.name)}` until it has, then verify again."
         )
     moment = clock.now()
     states = dict(latest.states)

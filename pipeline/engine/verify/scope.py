@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Container, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from shlex import quote
 
 from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.ids import FlowName, StreamName
@@ -63,7 +64,7 @@ async def read_history(flows: FlowStore, name: FlowName) -> FlowHistory:
         movement = await _read(flows, name, movement.number - 1)
     if not movements:
         raise ConfigurationError(
-            f"Flow {name!r} has no Movement yet, so there is nothing to verify. Run `pipeline move --flow {name}` first."
+            f"Flow {name!r} has no Movement yet, so there is nothing to verify. Run `pipeline move --flow {quote(name)}` first."
         )
     return FlowHistory(movements, await _read_rejected(flows, movements[0]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from shlex import quote
 
 from pipeline.assembly.commands.declared.changes import group_problems, untaken_streams
 from pipeline.assembly.connectors import Pair
@@ -108,5 +109,5 @@ def history_finding(movements: Sequence[Movement]) -> CheckFinding:
     sample = tuple(
         f"Movement {one.number}: {one.status.value}" for one in movements if one.status is not Status.SUCCESS
     )
-    steps = f"Look why Movement {latest.number} ended so: pipeline status --flow {latest.flow}"
+    steps = f"Look why Movement {latest.number} ended so: pipeline status --flow {quote(latest.flow)}"
     return CheckFinding("history", Severity.WARNING, title, len(sample), sample, steps)

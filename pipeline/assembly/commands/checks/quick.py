@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from pipeline.assembly.commands.checks.places import free_bytes, space_finding
 from pipeline.assembly.runtime import Runtime
@@ -42,5 +43,7 @@ def ensure_checked(name: FlowName, paths: Sequence[Path], flow: Flow | None, set
 
 
 def _sentence(finding: CheckFinding, name: FlowName) -> str:
-    how = f" To accept it: pipeline check {name} --accept {finding.id} --reason WHY" if finding.excludable else ""
+    how = (
+        f" To accept it: pipeline check {quote(name)} --accept {finding.id} --reason WHY" if finding.excludable else ""
+    )
     return f"Check {finding.id!r}: {finding.title} {'; '.join(finding.sample)}. {finding.steps}{how}"

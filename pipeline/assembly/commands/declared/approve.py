@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from pipeline.assembly.commands.lifecycle.wishes import stop
 from pipeline.assembly.connectors import flow_source
@@ -88,7 +89,7 @@ async def _required(runtime: Runtime, name: str, side: Side) -> Flow:
     flow = await runtime.flows.read_flow(FlowName(name))
     if side not in flow.declared.approvals.required:
         raise ConfigurationError(
-            f"Flow {name!r} requires no approval of the {side.value}'s side. To require it: pipeline flow set {name} "
+            f"Flow {name!r} requires no approval of the {side.value}'s side. To require it: pipeline flow set {quote(name)} "
             f"'approvals.required=[\"{side.value}\"]'"
         )
     return flow

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from shlex import quote
 
 import orjson
 
@@ -168,14 +169,16 @@ async def _counted(
 async def _nothing_to_retry(runtime: Runtime, found: Flow, latest: Movement, wanted: Selection) -> str:
     flow, again = found.name, (await next_steps(runtime.flows, found, latest, runtime.clock.now())).again
     if wanted != Selection():
-        return f"Flow {flow!r} has no such rejected record. `pipeline rejected {flow}` lists those that there are."
+        return (
+            f"Flow {flow!r} has no such rejected record. `pipeline rejected {quote(flow)}` lists those that there are."
+        )
     said = f"Flow {flow!r} has no rejected records at its destination: there is nothing to retry. "
     if not latest.settled:
-        return f"{said}`pipeline resume {flow}` goes on with Movement {latest.number}."
+        return f"{said}`pipeline resume {quote(flow)}` goes on with Movement {latest.number}."
     if latest.rejections.count:
         return (
             f"{said}The source could not give {latest.rejections.count:,}: correct them there; then {again} moves them."
         )
     if latest.status in RERUN:
         return f"{said}{again} moves what Movement {latest.number} left."
-    return f"{said}`pipeline start {flow}` or `pipeline move --flow {flow}` moves what has changed since."
+    return f"{said}`pipeline start {quote(flow)}` or `pipeline move --flow {quote(flow)}` moves what has changed since."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
+from shlex import quote
 from typing import TypeVar
 
 import click
@@ -100,7 +101,7 @@ def print_wished(wished: Wished, *, as_json: bool) -> None:
     if wished.unfenced:
         click.echo(
             f"  It could not be fenced: {printable(wished.unfenced)}. Workers, or another "
-            f"`pipeline stop {printable(movement.flow)}`, try again."
+            f"`pipeline stop {quote(printable(movement.flow))}`, try again."
         )
     for line in group_wish_lines(movement):
         click.echo(f"  {line}")

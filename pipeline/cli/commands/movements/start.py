@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from shlex import quote
 
 import click
 
@@ -72,7 +73,9 @@ def start(
     )
     what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:
-        waits = f"has not settled. The new one begins once it has; `pipeline stop {printable(flow)}` takes it back."
+        waits = (
+            f"has not settled. The new one begins once it has; `pipeline stop {quote(printable(flow))}` takes it back."
+        )
         click.echo(f"{what} {'is announced.' if is_new else waits}")
     for number in _awaited(movement.number, is_new=is_new) if wait else ():
         movement = run_interruptible(

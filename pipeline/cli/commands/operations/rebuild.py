@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import click
 
 from pipeline.assembly.commands.maintenance.manual import rebuild as rebuild_flow
@@ -41,6 +43,6 @@ def _lines(done: Rebuilding) -> list[str]:
     lines = [f"{printable(stream)}: {count(number, 'key')} to move" for stream, number in done.differences.items()]
     lines += [f"{printable(stream)}: moved as a whole: {printable(reason)}" for stream, reason in done.whole.items()]
     known = count(len(done.movement.states), "stream")
-    remedy = f"`pipeline move --flow {printable(done.movement.flow)}` moves what differs."
+    remedy = f"`pipeline move --flow {quote(printable(done.movement.flow))}` moves what differs."
     lines.append(f"Rebuilt as Movement {done.movement.number}: {known} known. {remedy}")
     return lines
