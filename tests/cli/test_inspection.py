@@ -30,6 +30,17 @@ def test_status_shows_flows_movements_groups_and_files(moved: CommandLine) -> No
     assert flow["failures"] == []
 
 
+def test_status_takes_the_flow_as_argument_or_option(moved: CommandLine) -> None:
+    (flow,) = moved("status", "--json").objects[0]["flows"]
+    name = flow["flow"]
+    shown = moved("status", name, "--json").objects
+    assert shown == moved("status", "--flow", name, "--json").objects
+    assert shown[0]["flows"][0]["flow"] == name
+    outcome = moved("status", name, "--flow", "other")
+    assert outcome.code == 2
+    assert f"Two Flows are given, {name} and other." in outcome.err
+
+
 def test_status_of_an_unknown_flow_says_what_to_do(moved: CommandLine) -> None:
     outcome = moved("status", "--flow", "nope")
     assert outcome.code == 1

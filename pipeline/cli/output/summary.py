@@ -102,4 +102,4 @@ def _problems(movement: Movement) -> Iterator[str]:
     yield from (f"  {printable(problem)}" for problem in problems[:PROBLEMS_SHOWN])
     if len(problems) > PROBLEMS_SHOWN:
         yield f"  … and {len(problems) - PROBLEMS_SHOWN:,} more"
-    yield f"  All problems: pipeline status --flow {shlex.quote(movement.flow)}"
+    yield f"  All problems: pipeline status {shlex.quote(movement.flow)}"

@@ -109,5 +109,5 @@ def history_finding(movements: Sequence[Movement]) -> CheckFinding:
     sample = tuple(
         f"Movement {one.number}: {one.status.value}" for one in movements if one.status is not Status.SUCCESS
     )
-    steps = f"Look why Movement {latest.number} ended so: pipeline status --flow {quote(latest.flow)}"
+    steps = f"Look why Movement {latest.number} ended so: pipeline status {quote(latest.flow)}"
     return CheckFinding("history", Severity.WARNING, title, len(sample), sample, steps)

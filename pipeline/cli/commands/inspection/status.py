@@ -29,20 +29,24 @@ PROBLEMS_SHOWN = 3
 
 
 @click.command()
-@click.option("--flow", metavar="NAME", help="Show more, about this Flow alone.")
+@click.argument("flow", required=False)
+@click.option("--flow", "named", metavar="NAME", help="The same as FLOW.")
 @click.option("--watch", is_flag=True, help="Show it again and again, until no Movement is in progress.")
 @json_option
 @with_settings
-def status(flow: str | None, watch: bool, as_json: bool, settings: Settings) -> int:
+def status(flow: str | None, named: str | None, watch: bool, as_json: bool, settings: Settings) -> int:
     """Show Flows, their Movements, and how far they are.
 
-    With --flow, also the groups of the latest Movement and all of its problems. A destination that does not answer
-    within two seconds is named; what it has imported is then unknown.
+    With FLOW, this Flow alone, with the groups of its latest Movement and all of its problems. A destination that does
+    not answer within two seconds is named; what it has imported is then unknown.
 
     With --watch, it is shown every `progress_seconds`, until all Movements that are shown have settled.
 
     Exit code: 0, also when a destination did not answer; 1 when a Flow cannot be read from the store.
     """
+    if flow is not None and named is not None and flow != named:
+        raise click.UsageError(f"Two Flows are given, {flow} and {named}. Give one, or none for all of them.")
+    flow = flow or named
     while True:
         found = run_async(lambda: read_status(flow, settings=settings))
         if watch and not as_json and sys.stdout.isatty():
