@@ -48,6 +48,8 @@ class Progress:
     when nothing is left in hand; `in_hand` counts the Event Files that it is importing. `idle_seconds` is how long before
     `updated` something last moved, by the worker's own clock. A process that does a whole Movement `alone` also estimates
     how far it is in `percent` and the seconds `left`; `stalled_seconds` is above 0 when nothing moves, which is unusual.
+    `passes` is how often a destination goes over the rows of each stream at the end, and `finishes` says that the one that
+    this worker imports into does so.
     """
 
     worker: str
@@ -68,6 +70,8 @@ class Progress:
     left: TimeLeft | None = None
     stalled_seconds: float = 0.0
     alone: bool = False
+    passes: dict[StreamName, Count] = field(default_factory=dict)
+    finishes: bool = False
 
 
 def encode_progress(progress: Progress) -> bytes:

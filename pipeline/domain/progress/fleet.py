@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pipeline.domain.progress.model import LEAST_SECONDS, MOST_DOUBT, TimeLeft
+from pipeline.domain.progress.model import LEAST_SECONDS, MOST_DOUBT, PASS_DOUBT, PASS_SHARE, TimeLeft
 
 MEASURED_FILES = 5
 """The time left is shown once this many Event Files are imported."""
@@ -27,19 +27,27 @@ class GroupWork:
     seconds: float
 
 
-def fleet_percent(groups: Collection[GroupWork]) -> int | None:
-    """Return the share of the pending files that are done, in percent, below 100; None if none was pending."""
+def fleet_percent(groups: Collection[GroupWork], passes: float = 0.0) -> int | None:
+    """Return the share of the work that is done, in percent, below 100; None if no file was pending.
+
+    At the end, the destination goes over its rows so many times, to make indexes and to check foreign keys.
+    """
     pending = sum(group.pending for group in groups)
     done = sum(min(group.done, group.pending) for group in groups)
-    return min(99, 100 * done // pending) if pending else None
+    return min(99, int(100 * done / (pending * (1 + PASS_SHARE * passes)))) if pending else None
 
 
-def fleet_time_left(groups: Collection[GroupWork], at_once: int) -> TimeLeft | None:
-    """Return how long the files that are left take, `at_once` at a time; None while nobody works, or little is measured."""
+def fleet_time_left(groups: Collection[GroupWork], at_once: int, passes: float = 0.0) -> TimeLeft | None:
+    """Return how long the files that are left take, `at_once` at a time, and then the `passes` over all rows.
+
+    None while nobody works, or little is measured.
+    """
     done, seconds = sum(group.done for group in groups), sum(group.seconds for group in groups)
     if not at_once or done < MEASURED_FILES or seconds < LEAST_SECONDS:
         return None
     rates = [(group.seconds / group.done if group.done else seconds / done, group) for group in groups]
     likely = sum(rate * max(0, group.pending - group.done) for rate, group in rates) / at_once
     doubt = min(MOST_DOUBT, FLEET_DOUBT + 1 / math.sqrt(done))
-    return TimeLeft(likely * (1 - doubt), likely * (1 + doubt))
+    end = PASS_SHARE * passes * sum(rate * group.pending for rate, group in rates) / at_once
+    off = likely * doubt + end * PASS_DOUBT
+    return TimeLeft(likely + end - off, likely + end + off)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pipeline.codec.documents.progress import Progress
+from pipeline.domain.ids import StreamName
 from pipeline.domain.lifecycle.table import State, state_of
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
@@ -81,8 +82,9 @@ def shown_progress(
 def _fleet_progress(
     movement: Movement, signs: Sequence[WorkerSign], limits: Limits, now: datetime
 ) -> ShownProgress | None:
-    work = _group_works(movement, [sign.progress for sign in signs])
-    if (percent := fleet_percent(work)) is None:
+    workers = [sign.progress for sign in signs]
+    work, passes = _group_works(movement, workers), _passes(workers)
+    if (percent := fleet_percent(work, passes)) is None:
         return None
     paused = movement.groups_that(Want.PAUSE)
     wish = movement.wish.at(now)
@@ -90,7 +92,7 @@ def _fleet_progress(
         return ShownProgress(percent, None, 0.0, bool(paused) or wish is Want.PAUSE, paused)
     alive = [sign.progress for sign in signs if now - sign.stored <= patience(limits)]
     at_once = sum(min(worker.in_hand, limits.importers) for worker in alive if worker.working)
-    return ShownProgress(percent, fleet_time_left(work, at_once))
+    return ShownProgress(percent, fleet_time_left(work, at_once, passes))
 
 
 def _group_works(movement: Movement, workers: Sequence[Progress]) -> Sequence[GroupWork]:
@@ -106,6 +108,19 @@ def _group_works(movement: Movement, workers: Sequence[Progress]) -> Sequence[Gr
         if not movement.leaves(label):
             found.append(GroupWork(pending, done, sum(group.import_seconds for group in groups)))
     return found
+
+
+def _passes(workers: Sequence[Progress]) -> float:
+    """Return how often the destination goes over a row at the end, on average."""
+    if not any(worker.finishes for worker in workers):
+        return 0.0
+    passes, rows = dict[StreamName, int](), dict[StreamName, int]()
+    for worker in sorted(workers, key=lambda one: one.updated):
+        passes |= worker.passes
+        for group in worker.groups.values():
+            rows |= group.rows_expected
+    total = sum(rows.values())
+    return sum(passes.get(stream, 0) * count for stream, count in rows.items()) / total if total else 0.0
 
 
 def at_work(signs: Sequence[WorkerSign], limits: Limits, now: datetime) -> WorkerSign | None:

@@ -31,6 +31,7 @@ from pipeline.ports.reporter import (
     EventFileFailed,
     EventFileImported,
     EventFileStored,
+    FinishPlanned,
     GroupComplete,
     ImportPlanned,
     MovementBegun,
@@ -158,6 +159,8 @@ class ProgressKeeper:
                     self._rejected_because[rejection.reason] = None
             case Busy(is_over=is_over):
                 self._busy += -1 if is_over else 1
+            case FinishPlanned(passes):
+                document.passes = {stream: count for stream, count in passes.items() if count}
             case BinaryFileFailed(binary):
                 self._failed_binaries.add(binary)
                 document.binaries_failed = len(self._failed_binaries)

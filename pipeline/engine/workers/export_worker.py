@@ -11,12 +11,13 @@ import anyio
 from pipeline.codec.documents.message import MovementExported, MovementStarted, encode_message
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.exception_groups import unwrap_exception_group
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.control.approvals import ensure_approved
 from pipeline.engine.control.watch import Watch, wanted
+from pipeline.engine.estimates.finish_passes import finish_passes
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.messaging.consumer import Consumer
@@ -26,7 +27,7 @@ from pipeline.engine.movements.lifecycle import claim_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES, ProgressKeeper
 from pipeline.log_events import log
 from pipeline.ports.event_queue import EventQueue
-from pipeline.ports.reporter import MovementBegun
+from pipeline.ports.reporter import FinishPlanned, MovementBegun
 from pipeline.ports.source import Source
 
 ConnectSource = Callable[[Flow], Source]
@@ -102,6 +103,14 @@ class ExportWorker:
                 async with anyio.create_task_group() as group:
                     group.start_soon(watch.run, name="watch wishes")
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
+                    loaded = [it.stream for it in exporter.chosen if _has_loaded(movement, it.label)]
+                    progress.report(FinishPlanned(finish_passes(exporter.chosen, loaded)))
                     all_done = await run_until_set(watch.ended, exporter.run)
                     group.cancel_scope.cancel()
         return all_done
+
+
+def _has_loaded(movement: Movement, label: Label) -> bool:
+    """Return whether an earlier Movement has imported files of a group, so that its tables have their indexes."""
+    before = movement.counts.get(label)
+    return before is not None and bool(before.imported)

@@ -20,7 +20,7 @@ from pipeline.engine.imports.existing_records import GuardExisting, nothing_guar
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.progress import ProgressKeeper
-from pipeline.ports.destination import Destination
+from pipeline.ports.destination import Destination, SchemaKeeper
 
 RELEASE_AFTER_SECONDS = 0.5
 """The claim of a Movement without a user is given up within this time. Each claim costs two requests."""
@@ -142,6 +142,7 @@ class MovementPool:
                 existing=None if movement.overwrite else self._guard(flow, session),
             )
             progress.in_hand = lambda: importing.in_hand
+            progress.document.finishes = isinstance(session, SchemaKeeper)
             await importing.refresh()
             opened.importing, opened.progress = importing, progress
             opened.ready.set()
