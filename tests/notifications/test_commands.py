@@ -60,9 +60,8 @@ async def test_a_notifier_delivers_what_happens_and_again_what_is_replayed(tmp_p
         assert server.requests == []  # what happened before it was added is not news
         await pipeline.move("app.db", "copy.db", flow="crm", settings=settings)
         await until(lambda: len(server.requests) == 2)
-        with anyio.fail_after(
-            60
-        ):  # a replay before it is stored that these two are delivered takes them for not delivered
+        # A replay before it is stored that these two are delivered takes them for not delivered.
+        with anyio.fail_after(60):
             while (await notifications.list_endpoints(settings=settings))[0].deliveries.delivered < 2:  # noqa: ASYNC110
                 await anyio.sleep(0.05)
         assert (await notifications.replay("ops", began - timedelta(days=1), settings=settings))[1] == 6
