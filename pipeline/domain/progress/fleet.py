@@ -30,7 +30,7 @@ class GroupWork:
 def fleet_percent(groups: Collection[GroupWork], passes: float = 0.0) -> int | None:
     """Return the share of the work that is done, in percent, below 100; None if no file was pending.
 
-    At the end, the destination goes over its rows so many times, to make indexes and to check foreign keys.
+    `passes`: how often the destination goes over its rows at the end, to make indexes and to check foreign keys.
     """
     pending = sum(group.pending for group in groups)
     done = sum(min(group.done, group.pending) for group in groups)
