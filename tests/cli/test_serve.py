@@ -113,6 +113,8 @@ def test_the_token_is_written_to_a_file_that_its_owner_alone_can_read(tmp_path: 
         (["--public-url", "https://example.org/a b"], "has more than a name and a path"),
         (["--public-url", "https://example.org/a/../b"], "has more than a name and a path"),
         (["--public-url", "https://example.org/?a=b"], "has more than a name and a path"),
+        (["--public-url", "https://example.org/api/"], "begins with /api, as paths of the server do"),
+        (["--public-url", "https://example.org/flows/x"], "begins with /flows, as paths of the server do"),
         (["--auth", "oidc", *OIDC[:5], "plain", "--public-url", "https://move.example.org"], "in plain"),
         (OIDC, "for --auth oidc"),
     ],

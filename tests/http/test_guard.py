@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
+from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from structlog.testing import capture_logs
 
+from pipeline.cli.commands.platform.serve import OWN_PATHS
 from pipeline.http.server import allow_connections
 from pipeline.http.site import Limits
 from tests.http.conftest import START_TOKEN, Server, run_server
@@ -199,6 +201,18 @@ def test_no_route_depends_on_what_runs_in_a_thread() -> None:
     assert len(routes) > 70
     found = {route.endpoint for route in routes} | {call for route in routes for call in calls(route.dependant)}
     assert [call for call in found if not iscoroutinefunction(call)] == []
+
+
+def test_no_public_url_begins_as_a_path_of_the_server() -> None:
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(("pipeline.http.pages.", "pipeline.http.platform."))
+    ]
+    routers = [one for module in modules for one in vars(module).values() if isinstance(one, APIRouter)]
+    paths = [route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    assert len(paths) > 20
+    assert {path.split("/")[1] for path in paths} - {"", ".well-known"} <= OWN_PATHS
 
 
 @pytest.mark.parametrize("error", [ValueError("not allowed to raise maximum limit"), OSError("not permitted")])

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from pipeline.http.site import OidcAuth, PlatformProfile, ProxyAuth
 
 DEFAULT_PORT = 8765
+OWN_PATHS = frozenset(
+    {
+        *("api", "app", "approvals", "flows", "healthz", "login", "logout", "metrics"),
+        *("notifications", "readyz", "rest", "static", "tokens", "wiki", "workers"),
+    }
+)
+"""What the server's own paths begin with: a request for one of them would be taken for one below the public URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +221,11 @@ def _public_names(options: _Options) -> tuple[str, ...]:
         raise ConfigurationError(
             f"--public-url {options.public_url!r} has more than a name and a path. Write one such as "
             "https://example.org/pipeline, with letters, digits, dots, hyphens and underscores in its path."
+        )
+    if (first := found.path.strip("/").partition("/")[0]) in OWN_PATHS:
+        raise ConfigurationError(
+            f"--public-url {options.public_url!r} begins with /{first}, as paths of the server do. Choose another path, such as "
+            "https://example.org/pipeline."
         )
     return (found.hostname or "",)
 
