@@ -1,4 +1,4 @@
-"""The File List of a group that still grows is not taken for the one of a complete group, whoever announces it."""
+"""While a group is being exported, importers do not take its File List for the complete one, whichever message names it."""
 
 from __future__ import annotations
 

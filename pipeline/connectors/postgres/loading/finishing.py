@@ -64,7 +64,7 @@ def finish(
     touched = [schema for schema in local if schema.stream in wanted]
     if as_replica:
         described = {name_of(native): native for native in map(postgres_native, local)}
-        places = dict(zip(described, (schema.stream for schema in local), strict=True))
+        places = {name_of(postgres_native(schema)): schema.stream for schema in local}
         found += broken_foreign_keys(connection, {name_of(postgres_native(it)) for it in touched}, places, described)
     found += (_surplus(it) for it in kept if it.reason is None and it.stream in wanted)
     found += _active_side_effects(connection, touched, as_replica=as_replica)
