@@ -269,6 +269,10 @@ class UploadedRows:
             if isinstance(body, dict) and any(type(body.get(name)) is float for name in self._decimals):
                 ((_, exact),) = with_names(json.loads(text, parse_float=Decimal), names).items()
                 body |= {name: exact[name] for name in self._decimals & exact.keys()}  # a float has 53 bits
+        except RecursionError as error:
+            raise UnreadableError(
+                f"{where} has lists or objects nested too deeply. Nest them less, or send text"
+            ) from error
         except (ValueError, AttributeError) as error:
             raise UnreadableError(f'{where} is no record. Write {{"upsert": {{…}}}} or {{"delete": {{…}}}}') from error
         if kind == "upsert" and isinstance(body, list):

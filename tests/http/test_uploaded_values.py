@@ -45,6 +45,17 @@ async def read(type_: str, *records: bytes, nullable: bool = True) -> Sequence[A
     return [row["value"] async for row in rows.rows(None)]
 
 
+async def test_a_value_that_is_nested_too_deeply_is_named() -> None:
+    columns = [UploadedColumn("id", "integer"), UploadedColumn("price", "decimal"), UploadedColumn("tree", "json")]
+    uploads, name = Uploads(MemoryObjectStore(), FlowName("crm"), 1), StreamName("person")
+    record = b'{"upsert":{"id":1,"price":1.5,"tree":' + b"[" * 1015 + b"]" * 1015 + b"}}"
+    await uploads.put(Upload.file(name, 0), body(record))
+    await uploads.complete(Label("person"), CompleteGroup({"person": 1}))
+    rows = UploadedRows(UploadedStream("person", columns, ["id"]), uploads, lambda _: None)
+    with pytest.raises(UnreadableError, match="line 1, has lists or objects nested too deeply"):
+        [row async for row in rows.rows(None)]
+
+
 @pytest.mark.parametrize(
     ("type_", "text", "value"),
     [

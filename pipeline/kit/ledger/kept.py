@@ -23,8 +23,8 @@ D = TypeVar("D", bound=msgspec.Struct)
 class KeptMark(msgspec.Struct):
     """A mark. `skipped`: the Importer had no handler for the stream, so that `records` were not imported.
 
-    `ids` names the ids that were put in the transaction which wrote the mark, until they are in the id map. `done`: this many
-    records, the first ones, are committed yet; 0 where all of them are.
+    `ids` names the ids that were put in the transaction which wrote the mark, until they are in the id map. `done`: how many
+    records are committed, from the first one on; 0 where all of them are.
     """
 
     upserts: int
